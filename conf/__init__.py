@@ -1,0 +1,1 @@
+"""Presets: YAML values only. Schemas and defaults are the dataclasses of pipeline and data_prep."""

@@ -1,0 +1,95 @@
+"""The command line: verbs, exit codes, one sentence for what went wrong.
+
+Exit codes: 0 done, 1 something failed (named), 2 bad input, 3 over a cap, 130 interrupted (state saved).
+"""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline import __version__
+from pipeline.errors import BadInput, OverBudget, nearest
+
+VERBS = {
+    "prepare": "source -> verified WebDataset shards and a manifest; resumable",
+    "plan": "the priced plan: trials, segments, FLOPs with and without sharing; launches nothing",
+    "run": "prepare if needed, execute, fit, report; the same command continues",
+    "train": "one trial or a few, here in this process, without Ray",
+    "status": "studies in the store, what is done, running, left",
+    "why": "TRIAL: what makes it differ from its nearest recorded neighbour",
+    "logs": "TRIAL: the log of a failed trial",
+    "fit": "laws and crossovers from what is recorded",
+    "report": "the page from what is recorded",
+    "export": "trials as CSV and Parquet, tables as LaTeX, figures as SVG and PNG",
+}
+EPILOG = """overrides are Hydra's: study=quickstart, arch=vit_nano,resnet_nano, recipe.lr=1e-3,3e-3, study.seeds=[0,1,2],
+placement.store=FOLDER_OR_URL, track=off. Presets live in the groups study, arch, recipe, data, placement, device, track.
+
+examples:
+  crossover run study=quickstart
+  crossover plan study=cifar10 data.cifar10.path=cifar10.tar.gz
+  crossover train arch=vit_nano data=fractal study.data=fractal study.budgets=[8192]
+  crossover status
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message[0].upper()}{message[1:]}: see `crossover --help`.")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="crossover",
+        description="At what data and compute does a ViT overtake a CNN, and how sure are we?",
+        epilog="verbs:\n" + "\n".join(f"  {v:9}{text}" for v, text in VERBS.items()) + "\n\n" + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("verb", metavar="VERB", help="one of the verbs below")
+    parser.add_argument("words", nargs="*", metavar="key=value", help="overrides; TRIAL first for why and logs")
+    parser.add_argument("--version", action="version", version=f"crossover {__version__}")
+    parser.add_argument("--conf", type=Path, metavar="DIR", help="folder of your own presets (study/, arch/, ...)")
+    parser.add_argument("--cfg", action="store_true", help="print the composed config and stop")
+    parser.add_argument("--json", action="store_true", help="plan, status, why, fit: machine-readable output")
+    parser.add_argument("--verify", action="store_true", help="prepare: check every shard, digest and image")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="export: folder (default: ./export/STUDY)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        arguments = _parser().parse_intermixed_args(sys.argv[1:] if argv is None else argv)
+        if arguments.verb not in VERBS:
+            raise BadInput(f"There is no verb {arguments.verb!r}: {nearest(arguments.verb, VERBS)}")
+        return _dispatch(arguments)
+    except BadInput as error:
+        return _say(str(error), 2)
+    except OverBudget as error:
+        return _say(str(error), 3)
+    except KeyboardInterrupt:
+        return _say("Interrupted; the same command continues.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _say(f"No space is left ({error.filename or error}): free some; the same command continues.", 1)
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            return _say(f"{error.filename or error} cannot be used ({error.strerror}): mend its rights.", 2)
+        raise
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    from pipeline import commands
+
+    verb: Callable[[Any], int] = getattr(commands, arguments.verb)
+    return verb(arguments)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code

@@ -1,0 +1,216 @@
+"""Config: Hydra at the edge. Presets and overrides go in, plain dataclasses come out; nothing edits them afterwards.
+
+This file and cli.py are the only ones that know hydra. Dataclasses are the only schema and the only defaults; the
+YAML files under conf/ hold presets. Unknown keys and wrong types are refused everywhere, with the nearest valid name.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.sources import SOURCES, Source
+from pipeline.arch import FAMILIES, Arch
+from pipeline.errors import BadInput, nearest
+from pipeline.placement import Placement
+from pipeline.price import Device
+from pipeline.recipe import Recipe
+from pipeline.study import Study
+from pipeline.track import Track
+
+PRESETS = Path(__file__).resolve().parent.parent / "conf"
+PRIMARY = "plan"
+
+
+@dataclass
+class Config:
+    """One command's input."""
+
+    study: Study = field(default_factory=Study)
+    archs: dict[str, Arch] = field(default_factory=dict)
+    """By preset name; chosen with ``arch=a,b``."""
+    recipe: Recipe = field(default_factory=Recipe)
+    data: dict[str, Source] = field(default_factory=dict)
+    """By preset name."""
+    placement: Placement = field(default_factory=Placement)
+    device: Device = field(default_factory=Device)
+    track: Track = field(default_factory=Track)
+
+
+@dataclass
+class Loaded:
+    config: Config
+    recipes: list[Recipe]
+    """One per point of a sweep over ``recipe.*``; otherwise just the config's."""
+    yaml: str
+    """The composed config, for people and for the report."""
+
+
+def load(overrides: Iterable[str], presets: Path | None = None) -> Loaded:
+    """Compose the presets and overrides. Raises BadInput, in one sentence, for anything that does not fit.
+
+    ``presets`` is a folder of the user's own groups (study/, arch/, ...), searched before the built-in ones.
+    """
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    _register()
+    if presets is not None and not presets.is_dir():
+        raise BadInput(f"--conf {presets} is not a folder: name one with groups such as study/ or arch/.")
+    if not PRESETS.is_dir():
+        raise BadInput(f"The presets folder {PRESETS} is missing: install Crossover again.")
+    fixed, swept = _split(list(overrides))
+    if presets is not None:
+        fixed.append(f"hydra.searchpath=[file://{presets.resolve()}]")
+    with initialize_config_dir(str(PRESETS), version_base="1.3"):
+        fixed = _spread_arch(fixed)
+        points = [_compose([*fixed, *point]) for point in itertools.product(*swept)]
+    configs = [_to_config(point) for point in points]
+    return Loaded(configs[0], [c.recipe for c in configs], OmegaConf.to_yaml(points[0]))
+
+
+def _register() -> None:
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for name, arch in FAMILIES.items():
+        store.store(group="schema/arch", name=name, node=arch)
+    for name, source in SOURCES.items():
+        store.store(group="schema/data", name=name, node=source)
+
+
+def _split(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Plain overrides, and one list of alternatives for each swept recipe field.
+
+    Hydra's sweep grammar ``arch=a,b`` selects several archs of one study; ``recipe.lr=1e-3,3e-3`` sweeps.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    fixed: list[str] = []
+    swept: list[list[str]] = []
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise BadInput(
+                f"{text!r} is not an override: write key=value, for example study=quickstart "
+                f"({str(error).splitlines()[0]})."
+            ) from error
+        key = override.key_or_group
+        if not override.is_sweep_override():
+            fixed.append(text)
+        elif key in ("arch", "data"):
+            fixed.append(f"{key}=[{','.join(override.sweep_string_iterator())}]")
+        elif key == "recipe" or key.startswith("recipe."):
+            swept.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            raise BadInput(
+                f"{text!r} sweeps {key}, but only arch and recipe fields are swept; seeds, sizes and budgets are "
+                f"lists: write {key}=[...]."
+            )
+    return fixed, swept
+
+
+def _spread_arch(overrides: list[str]) -> list[str]:
+    """``arch.depth=6`` means that field of every arch of the study."""
+    if not any(text.startswith("arch.") for text in overrides):
+        return overrides
+    names = list(_compose([t for t in overrides if not t.startswith("arch.")]).archs)
+    return [
+        f"archs.{name}.{text.removeprefix('arch.')}" if text.startswith("arch.") else text
+        for text in overrides
+        for name in (names if text.startswith("arch.") else [""])
+    ]
+
+
+def _compose(overrides: list[str]) -> Any:
+    from hydra import compose
+    from hydra.errors import ConfigCompositionException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return compose(PRIMARY, overrides=overrides)
+    except MissingConfigException as error:
+        raise BadInput(_missing_preset(error)) from error
+    except ConfigCompositionException as error:
+        raise BadInput(_wrong_override(overrides, error)) from error
+    except OmegaConfBaseException as error:
+        raise BadInput(f"A preset does not fit the schema: {_first_line(error)}.") from error
+
+
+def _missing_preset(error: Any) -> str:
+    wanted = error.missing_cfg_file or str(error)
+    group, _, name = str(wanted).rpartition("/")
+    options = [o for o in error.options or []]
+    hint = nearest(name, options) if options else "there is no such group"
+    return f"There is no preset {group}={name}: {hint}"
+
+
+def _wrong_override(overrides: list[str], error: Exception) -> str:
+    """Which override is at fault and what to write instead."""
+    cause = error.__cause__
+    for text in overrides:
+        key = text.split("=", 1)[0].lstrip("+~")
+        if f"'{key}'" in str(error) or f" {text}" in str(error):
+            if cause is not None and "could not be converted" in str(cause) or "Invalid value" in str(cause):
+                return f"{text}: {_first_line(cause)}."
+            return f"{text}: there is no key {key!r}: {_nearest_key(key, overrides, text)}"
+    return f"The overrides do not compose: {_first_line(cause or error)}."
+
+
+def _nearest_key(key: str, overrides: list[str], culprit: str) -> str:
+    """The nearest valid key, searched where the path stops being valid."""
+    node: Any = None
+    try:
+        node = _compose([t for t in overrides if "=" in t and "." not in t.split("=", 1)[0] and t != culprit])
+    except BadInput:
+        return "see the presets under conf/"
+    path = key.split(".")
+    for depth, part in enumerate(path):
+        names = [str(k) for k in node] if hasattr(node, "keys") else []
+        if part not in names:
+            prefix = ".".join(path[:depth])
+            return nearest(".".join(path[: depth + 1]), [f"{prefix}.{n}" if prefix else n for n in names])
+        node = node[part]
+    return "it is no key of its group"
+
+
+def _to_config(composed: Any) -> Config:
+    """Plain objects; every key that the schema does not have is refused."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        built = OmegaConf.to_object(composed)
+    except MissingMandatoryValue as error:
+        raise BadInput(f"A value is missing: {_first_line(error)}.") from error
+    except OmegaConfBaseException as error:
+        raise BadInput(f"The config does not fit: {_first_line(error)}.") from error
+    assert isinstance(built, Config)
+    container = OmegaConf.to_container(composed)
+    for key, hint in _foreign(container, built, ""):
+        raise BadInput(f"There is no key {key!r}: {hint}")
+    return built
+
+
+def _foreign(container: Any, built: Any, path: str) -> Iterable[tuple[str, str]]:
+    """Keys of the container that are no field of the object: what ``+key=value`` smuggles in."""
+    if is_dataclass(built) and isinstance(container, dict):
+        names = list(built.__dataclass_fields__)
+        for key, value in container.items():
+            where = f"{path}.{key}" if path else str(key)
+            if key not in names:
+                yield where, nearest(where, [f"{path}.{n}" if path else n for n in names])
+            else:
+                yield from _foreign(value, getattr(built, str(key)), where)
+    elif isinstance(built, dict) and isinstance(container, dict):
+        for key, value in container.items():
+            yield from _foreign(value, built[key], f"{path}.{key}")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,42 @@
+"""Job: one Segment with all a worker needs to run it, whoever the worker is. Plain data, no torch."""
+
+from dataclasses import dataclass
+
+from pipeline.placement import Placement
+from pipeline.plan import Segment
+from pipeline.store import Store
+from pipeline.subset import Dataset
+
+
+@dataclass(frozen=True)
+class Home:
+    """A prepared data set: its facts and its folder."""
+
+    dataset: Dataset
+    folder: str
+
+
+@dataclass(frozen=True)
+class Job:
+    segment: Segment
+    homes: dict[str, Home]
+    """By dataset id."""
+    store: Store
+    placement: Placement
+    study: str
+    device: str
+    """Name in the device table, kept with the cost."""
+    stop_key: str = ""
+    """When this key appears in the store, save and stop."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the driver hears back: small, the rest is in the store."""
+
+    key: str
+    outcome: str
+    """done, diverged, busy (another driver holds it) or interrupted."""
+    reason: str = ""
+    seconds: float = 0.0
+    """Device-seconds of this attempt's training and evaluation."""

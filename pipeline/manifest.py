@@ -1,0 +1,88 @@
+"""StudyManifest: which Trials a study has and what people call them, kept in the store beside the Ledger.
+
+``status``, ``fit``, ``report`` and ``export`` read it, from any machine, while the study runs or years later.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.errors import BadInput, nearest
+from pipeline.ledger import Ledger, Outcome
+from pipeline.store import Store
+from pipeline.study import Planned, Study
+
+FORMAT = 1
+
+
+@dataclass
+class StudyManifest:
+    name: str
+    question: str
+    metric: str
+    data: str
+    created: str
+    config: str
+    """Composed YAML."""
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By digest: arch, sweeps, task."""
+    flops: int = 0
+    """Of all its trials with sharing, as first planned."""
+    flops_unshared: int = 0
+    format: int = FORMAT
+
+    def save(self, store: Store) -> None:
+        store.put(f"studies/{self.name}/study.json", json.dumps(asdict(self), sort_keys=True).encode())
+
+    def rows(self, ledger: Ledger) -> list[dict[str, Any]]:
+        """Flat rows of the recorded trials of this study, in its own names, ordered by digest."""
+        rows = []
+        for result in ledger.results(set(self.trials)):
+            named = self.trials[result.digest]
+            rows.append(
+                {
+                    **result.row(),
+                    "study": self.name,
+                    "arch": named["arch"],
+                    "sweeps": "+".join(named["sweeps"]),
+                }
+            )
+        return rows
+
+    def counts(self, ledger: Ledger) -> dict[str, int]:
+        """Trials by outcome, and ``left``."""
+        counts = {outcome.value: 0 for outcome in Outcome}
+        for result in ledger.results(set(self.trials)):
+            counts[result.outcome.value] += 1
+        return {**counts, "left": len(self.trials) - sum(counts.values())}
+
+
+def describe(study: Study, config: str, planned: Iterable[Planned], created: str) -> StudyManifest:
+    named = {p.digest: {"arch": p.arch, "sweeps": sorted(p.sweeps), "task": p.task} for p in planned}
+    return StudyManifest(
+        study.name, study.question, study.metric.value, study.data, created, config, named
+    )
+
+
+def read_manifest(store: Store, name: str) -> StudyManifest:
+    """Raises BadInput when the study is not there, damaged, or of a newer format."""
+    key = f"studies/{name}/study.json"
+    data = store.get(key)
+    if data is None:
+        raise BadInput(
+            f"There is no study {name!r} in {store.describe('studies')}: {nearest(name, study_names(store))}"
+        )
+    try:
+        plain = json.loads(data)
+        if int(plain["format"]) > FORMAT:
+            raise BadInput(f"{store.describe(key)} was written by a newer Crossover: upgrade to read it.")
+        return StudyManifest(**plain)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{store.describe(key)} is damaged: run the study again and it is rewritten."
+        ) from error
+
+
+def study_names(store: Store) -> list[str]:
+    return sorted(k.split("/")[1] for k in store.keys("studies") if k.endswith("/study.json"))

@@ -1,0 +1,1 @@
+"""Models: an Arch made of torch modules."""

@@ -1,0 +1,88 @@
+"""ViT (arXiv 2010.11929, section 3.1): pre-norm encoder on patch tokens.
+
+Suffixes: B batch, C channels, H height, W width, T tokens, D model width, N heads, K classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.arch import Hybrid, Pool, ViT, hidden
+
+EPS = 1e-6
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention through the fused kernel."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        b, t, d = x_BTD.shape
+        q, k, v = self.qkv(x_BTD).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        y_BTD = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, d)
+        return self.dropout(self.out(y_BTD))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after its norm and added to the residual stream."""
+
+    def __init__(self, width: int, heads: int, mlp: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=EPS)
+        self.attention = Attention(width, heads, dropout)
+        self.norm2 = nn.LayerNorm(width, eps=EPS)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp), nn.GELU(), nn.Dropout(dropout), nn.Linear(mlp, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.norm1(x_BTD))
+        return x_BTD + self.mlp(self.norm2(x_BTD))
+
+
+class Encoder(nn.Module):
+    """Class token, learned positions, blocks, final norm, pooling; shared by ViT and Hybrid.
+
+    Dropout follows every dense layer except the qkv projection, and the position embeddings (appendix B.1).
+    """
+
+    def __init__(self, arch: ViT | Hybrid, tokens: int, dropout: float) -> None:
+        super().__init__()
+        self.pool = arch.pool
+        if arch.pool is Pool.cls:
+            self.cls = nn.Parameter(torch.zeros(1, 1, arch.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, tokens, arch.width))
+        self.dropout = nn.Dropout(dropout)
+        mlp = hidden(arch)
+        self.blocks = nn.ModuleList(Block(arch.width, arch.heads, mlp, dropout) for _ in range(arch.depth))
+        self.norm = nn.LayerNorm(arch.width, eps=EPS)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Patch tokens to one representation (B, D)."""
+        if self.pool is Pool.cls:
+            x_BTD = torch.cat([self.cls.expand(len(x_BTD), -1, -1), x_BTD], dim=1)
+        x_BTD = self.dropout(x_BTD + self.pos_embed)
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        x_BTD = self.norm(x_BTD)
+        return x_BTD[:, 0] if self.pool is Pool.cls else x_BTD.mean(1)
+
+
+class VisionTransformer(nn.Module):
+    def __init__(self, arch: ViT, image_size: int, channels: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(channels, arch.width, arch.patch, stride=arch.patch)
+        self.encoder = Encoder(arch, arch.tokens(image_size), dropout)
+        self.head = nn.Linear(arch.width, classes)
+
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        return self.encoder(self.embed(x_BCHW).flatten(2).transpose(1, 2))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.head(self.features(x_BCHW))

@@ -1,0 +1,54 @@
+"""Placement: where and how a study runs. Never part of a Trial, so nothing here can change a digest."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pipeline.errors import BadInput
+
+
+class Precision(Enum):
+    fp32 = "32-true"
+    bf16 = "bf16-mixed"
+
+
+@dataclass
+class Placement:
+    store: str = "runs"
+    """Ledger, states, progress and reports: a folder or any fsspec URL."""
+    data: str = "data"
+    """Folder of prepared data sets."""
+    address: str = "local"
+    """``local`` starts a private Ray on loopback; otherwise the address of a running cluster."""
+    cpus: int | None = None
+    """CPU slots of the local Ray; all cores when not given."""
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    """May be a fraction: small segments share a GPU."""
+    workers_per_trial: int = 1
+    """Above one, a segment runs on that many workers through Ray Train, data-parallel."""
+    threads: int = 1
+    """Torch threads per worker. Recorded: results on CPU are bitwise equal only at the same count."""
+    precision: Precision = Precision.fp32
+    checkpoint_seconds: float = 30.0
+    """A killed segment loses at most this much work."""
+    heartbeat_seconds: float = 1.0
+    lease_seconds: float = 60.0
+    """How long a silent holder keeps a segment from other drivers."""
+    retries: int = 3
+    """Of a segment whose worker or node died. Errors in the code are not retried."""
+    cache_gib: float = 2.0
+    """Decoded images kept as a memory map when a data set is smaller than this."""
+    log_every: int = 10
+    """Optimiser steps between points of the training curve."""
+
+    def __post_init__(self) -> None:
+        for name in ("cpus_per_trial", "threads", "workers_per_trial", "log_every"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"placement.{name} must be positive, not {getattr(self, name)}.")
+        for name in ("gpus_per_trial", "retries", "checkpoint_seconds", "cache_gib"):
+            if not getattr(self, name) >= 0:
+                raise BadInput(f"placement.{name} must not be negative, not {getattr(self, name)}.")
+        if self.cpus is not None and self.cpus < self.cpus_per_trial:
+            raise BadInput(
+                f"placement.cpus={self.cpus} is less than one trial needs (cpus_per_trial={self.cpus_per_trial:g})."
+            )

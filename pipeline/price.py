@@ -1,0 +1,160 @@
+"""Price: FLOPs to device-hours to money, before a FLOP is spent; and the caps that refuse to launch."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from pipeline.errors import BadInput, OverBudget
+from pipeline.ledger import Outcome, Result
+from pipeline.plan import Plan, Segment, trial_flops
+from pipeline.study import Study
+
+
+@dataclass
+class Device:
+    """One accelerator or CPU core, as priced. What is not known stays unknown: no field is ever guessed."""
+
+    name: str = "cpu-core"
+    peak_flops: float | None = None
+    """Dense FLOP/s at the training precision, from the data sheet. Without it MFU is absent."""
+    sustained_flops: float | None = None
+    """FLOP/s that training reaches here, used until the Ledger holds a measurement."""
+    price_per_hour: float | None = None
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        for name in ("peak_flops", "sustained_flops"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadInput(f"device.{name} must be positive, not {value}.")
+
+
+@dataclass
+class Line:
+    """The price of one family, or of the whole study."""
+
+    family: str
+    trials: int = 0
+    known: int = 0
+    segments: int = 0
+    flops: int = 0
+    """To be executed, with sharing."""
+    flops_unshared: int = 0
+    """The same trials, each by itself."""
+    hours: float | None = 0.0
+    """Device-hours; None when no throughput is known."""
+    cost: float | None = 0.0
+    basis: str = ""
+    """Where the throughput comes from: measured, device table, or unknown."""
+
+    @property
+    def saved(self) -> float:
+        """Share of the FLOPs that sharing saves."""
+        return 1.0 - self.flops / self.flops_unshared if self.flops_unshared else 0.0
+
+
+@dataclass
+class Quote:
+    lines: list[Line]
+    total: Line
+    device: Device
+
+    def to_plain(self) -> dict[str, Any]:
+        def plain(line: Line) -> dict[str, Any]:
+            return {**asdict(line), "saved": round(line.saved, 6)}
+
+        return {
+            "families": [plain(line) for line in self.lines],
+            "total": plain(self.total),
+            "device": asdict(self.device),
+        }
+
+
+class Throughput:
+    """Sustained training FLOP/s by arch, then by family, from Results on the same device; else the device table."""
+
+    def __init__(self, results: Iterable[Result], device: Device) -> None:
+        self.device = device
+        self.by_arch: dict[str, list[float]] = {}
+        self.by_family: dict[str, list[float]] = {}
+        for result in results:
+            seconds = result.cost.get("device_seconds") or 0
+            if result.cost.get("device") != device.name or result.outcome is Outcome.failed or seconds <= 0:
+                continue
+            rate = result.facts.get("train_flops", 0) / seconds
+            if rate > 0:
+                self.by_arch.setdefault(str(result.facts.get("arch")), []).append(rate)
+                self.by_family.setdefault(str(result.facts.get("family")), []).append(rate)
+
+    def of(self, segment: Segment) -> tuple[float | None, str]:
+        arch, family = segment.planned.arch, segment.planned.pretrain.arch.family
+        rates = self.by_arch.get(arch) or self.by_family.get(family)
+        if rates:
+            return median(rates), "measured"
+        if self.device.sustained_flops:
+            return self.device.sustained_flops, "device table"
+        return None, "unknown"
+
+
+def quote(plan: Plan, throughput: Throughput) -> Quote:
+    """Price a plan per family and in total."""
+    device = throughput.device
+    lines: dict[str, Line] = {}
+    for digest, planned in plan.trials.items():
+        line = lines.setdefault(planned.pretrain.arch.family, Line(planned.pretrain.arch.family))
+        line.trials += 1
+        if digest in plan.known:
+            line.known += 1
+        else:
+            line.flops_unshared += trial_flops(planned, plan.datasets)
+    for segment in plan.segments.values():
+        line = lines[segment.planned.pretrain.arch.family]
+        rate, basis = throughput.of(segment)
+        line.segments += 1
+        line.flops += segment.flops
+        line.basis = basis if line.basis in ("", basis) else "measured and device table"
+        line.hours = _plus(line.hours, None if rate is None else segment.flops / rate / 3600)
+    for line in lines.values():
+        price = device.price_per_hour
+        line.cost = None if line.hours is None or price is None else line.hours * price
+    return Quote(list(lines.values()), _total(list(lines.values())), device)
+
+
+def refuse(study: Study, quote: Quote) -> None:
+    """Raises OverBudget when a cap is exceeded, BadInput when a cap cannot be checked."""
+    total, device = quote.total, quote.device
+    checks = (
+        ("max_flops", study.max_flops, float(total.flops), "FLOPs", "device.sustained_flops"),
+        ("max_hours", study.max_hours, total.hours, "device-hours", "device.sustained_flops"),
+        ("max_cost", study.max_cost, total.cost, device.currency, "device.price_per_hour"),
+    )
+    for name, cap, value, unit, missing in checks:
+        if cap is None:
+            continue
+        if value is None:
+            raise BadInput(
+                f"study.{name} is set, but device {device.name!r} has no known figure: set {missing}."
+            )
+        if value > cap:
+            raise OverBudget(
+                f"Not launched: study {study.name!r} needs {value:.4g} {unit}, over study.{name}={cap:g}. "
+                "Raise the cap or plan less."
+            )
+
+
+def _total(lines: list[Line]) -> Line:
+    total = Line("total", basis=", ".join(sorted({line.basis for line in lines if line.basis})))
+    for line in lines:
+        total.trials += line.trials
+        total.known += line.known
+        total.segments += line.segments
+        total.flops += line.flops
+        total.flops_unshared += line.flops_unshared
+        total.hours = _plus(total.hours, line.hours)
+        total.cost = _plus(total.cost, line.cost)
+    return total
+
+
+def _plus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b

@@ -1,0 +1,227 @@
+"""Study: a named question that expands to Trials.
+
+A study is a set of sweeps over (arch, subset size, budget, seed) and of downstream tasks. A sweep gives its budgets
+in exactly one of four ways, which make the usual designs: ``budgets`` (grid, data scale at equal steps), ``epochs``
+(data scale at equal epochs), ``flops`` (isoFLOP), ``samples_per_param`` (a model ladder).
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pipeline.arch import Arch
+from pipeline.errors import BadInput, nearest
+from pipeline.recipe import Recipe
+from pipeline.subset import Dataset, Subset
+from pipeline.trial import FewShot, FineTune, Pretrain, Protocol, Transfer, Trial, digest
+
+
+class Metric(Enum):
+    """What the laws are fitted to; all are lower-is-better."""
+
+    val_error = "val_error"
+    val_loss = "val_loss"
+
+
+class Parents(Enum):
+    """Which pre-trained models a task takes: every one, or those of the largest budget and data size."""
+
+    all = "all"
+    largest = "largest"
+
+
+@dataclass
+class Sweep:
+    """Some archs x sizes x budgets x seeds. An empty list means the study's own."""
+
+    archs: list[str] = field(default_factory=list)
+    """Preset names, of those the study has."""
+    sizes: list[int] = field(default_factory=list)
+    """Unique training samples; 0 is the whole data set."""
+    seeds: list[int] = field(default_factory=list)
+    budgets: list[int] = field(default_factory=list)
+    """Samples seen."""
+    epochs: list[float] = field(default_factory=list)
+    """Samples seen, in passes over the subset."""
+    flops: list[float] = field(default_factory=list)
+    """Training FLOPs, 3 x forward x samples seen."""
+    samples_per_param: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Task:
+    """A downstream task: which data, which protocols, from which parents."""
+
+    data: str = ""
+    parents: Parents = Parents.all
+    shots: list[int] = field(default_factory=list)
+    """Few-shot least squares, images per class; empty leaves the protocol out."""
+    finetune_steps: int = 0
+    """Fine-tuning steps; 0 leaves the protocol out."""
+    finetune_lr: float = 0.03
+    finetune_batch_size: int = 64
+    finetune_samples: int = 0
+    """Training images for fine-tuning; 0 is all."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+
+
+@dataclass
+class Study:
+    name: str = "study"
+    question: str = "At what data and compute does a ViT overtake a CNN?"
+    data: str = ""
+    """The upstream data set, one of ``data``."""
+    metric: Metric = Metric.val_error
+    seeds: list[int] = field(default_factory=lambda: [0])
+    sizes: list[int] = field(default_factory=lambda: [0])
+    budgets: list[int] = field(default_factory=list)
+    sweeps: dict[str, Sweep] = field(default_factory=dict)
+    """Empty: one sweep over everything above."""
+    tasks: dict[str, Task] = field(default_factory=dict)
+    max_flops: float | None = None
+    """Refuse to launch above this many FLOPs still to be executed."""
+    max_hours: float | None = None
+    """Refuse to launch above this many device-hours."""
+    max_cost: float | None = None
+    """Refuse to launch above this much money, in the currency of the device table."""
+
+    def __post_init__(self) -> None:
+        if not self.name or any(c in self.name for c in "/\\ ") or self.name.startswith("."):
+            raise BadInput(f"study.name must be a plain folder name, not {self.name!r}.")
+        for name in ("max_flops", "max_hours", "max_cost"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise BadInput(f"study.{name} must not be negative, not {value}.")
+
+
+@dataclass
+class Planned:
+    """A Trial of this study, with the names people know its parts by. Names are never identity."""
+
+    trial: Trial
+    digest: str
+    arch: str
+    sweeps: set[str] = field(default_factory=set)
+    task: str = ""
+
+    @property
+    def pretrain(self) -> Pretrain:
+        return self.trial.parent if isinstance(self.trial, Transfer) else self.trial
+
+
+def expand(
+    study: Study, archs: dict[str, Arch], recipes: list[Recipe], datasets: dict[str, Dataset]
+) -> dict[str, Planned]:
+    """All Trials by digest, each once, parents before their transfers.
+
+    Raises BadInput for a size larger than the data, an image the arch cannot take, or a name that does not exist.
+    """
+    upstream = _dataset(study.data, datasets, "study.data")
+    if not archs:
+        raise BadInput("The study has no arch: add one, for example arch=vit_nano,resnet_nano.")
+    planned: dict[str, Planned] = {}
+    for label, sweep in (study.sweeps or {"all": Sweep()}).items():
+        for item in _sweep(study, label, sweep, archs, recipes, upstream):
+            planned.setdefault(item.digest, item).sweeps.add(label)
+    if not planned:
+        raise BadInput(f"Study {study.name!r} has no trial: give it budgets, for example study.budgets=[4096].")
+    parents = list(planned.values())
+    for label, task in study.tasks.items():
+        target = _dataset(task.data, datasets, f"study.tasks.{label}.data")
+        for item in _transfers(label, task, target, parents):
+            planned.setdefault(item.digest, item)
+    return planned
+
+
+def _sweep(
+    study: Study, label: str, sweep: Sweep, archs: dict[str, Arch], recipes: list[Recipe], data: Dataset
+):
+    where = f"study.sweeps.{label}" if study.sweeps else "study"
+    for name in sweep.archs or archs:
+        if name not in archs:
+            raise BadInput(f"{where}.archs names {name!r}, which is no arch of this study: {nearest(name, archs)}")
+        arch = archs[name]
+        arch.check(data.image_size)
+        for recipe in recipes:
+            resolved = recipe.resolve(arch.family)
+            for size in sweep.sizes or study.sizes:
+                samples = _subset_size(size, data, where)
+                for budget in _budgets(study, sweep, where, arch, data, samples):
+                    for seed in sweep.seeds or study.seeds:
+                        seen = resolved.steps(budget) * resolved.batch_size
+                        trial = Pretrain(arch, resolved, Subset(data.id, samples), seen, seed)
+                        yield Planned(trial, digest(trial), name)
+
+
+def _budgets(
+    study: Study, sweep: Sweep, where: str, arch: Arch, data: Dataset, samples: int
+) -> list[int]:
+    given = [n for n in ("budgets", "epochs", "flops", "samples_per_param") if getattr(sweep, n)]
+    if len(given) > 1:
+        raise BadInput(f"{where} gives its budgets twice ({' and '.join(given)}): keep one.")
+    kind = given[0] if given else "budgets"
+    values = getattr(sweep, kind) or study.budgets
+    if not values:
+        raise BadInput(f"{where} has no budget: give budgets, epochs, flops or samples_per_param.")
+    unit = {
+        "budgets": 1.0,
+        "epochs": float(samples),
+        "flops": 1.0 / (3 * arch.flops(data.image_size, data.channels, data.classes)),
+        "samples_per_param": float(arch.params(data.image_size, data.channels, data.classes)),
+    }[kind]
+    for value in values:
+        if not value > 0:
+            raise BadInput(f"{where}.{kind} must be positive, not {value}.")
+    return [max(1, round(value * unit)) for value in values]
+
+
+def _subset_size(size: int, data: Dataset, where: str) -> int:
+    if size < 0:
+        raise BadInput(f"{where}.sizes must not be negative, not {size} (0 is the whole data set).")
+    if size > data.samples:
+        raise BadInput(
+            f"{where}.sizes asks for {size:,} training images, but {data.name} has {data.samples:,}: "
+            "lower it, or use 0 for all of them."
+        )
+    return size or data.samples
+
+
+def _transfers(label: str, task: Task, target: Dataset, parents: list[Planned]):
+    chosen = parents if task.parents is Parents.all else _largest(parents)
+    for shots in task.shots:
+        if shots < 1 or shots * target.classes > target.samples:
+            raise BadInput(
+                f"study.tasks.{label}.shots asks for {shots} images of each of {target.classes} classes, but "
+                f"{target.name} has {target.samples:,} training images."
+            )
+    protocols: list[Protocol] = [FewShot(shots) for shots in task.shots]
+    if task.finetune_steps:
+        samples = _subset_size(task.finetune_samples, target, f"study.tasks.{label}.finetune_samples")
+        protocols.append(
+            FineTune(
+                task.finetune_steps,
+                task.finetune_lr,
+                task.finetune_batch_size,
+                0 if samples == target.samples else samples,
+            )
+        )
+    for parent in chosen:
+        for protocol in protocols:
+            for seed in task.seeds:
+                trial = Transfer(parent.pretrain, target.id, protocol, seed)
+                yield Planned(trial, digest(trial), parent.arch, set(parent.sweeps), label)
+
+
+def _largest(parents: list[Planned]) -> list[Planned]:
+    """Of each arch and recipe, the trials of the largest data size and, there, the largest budget."""
+    best: dict[str, tuple[int, int]] = {}
+    key = {p.digest: f"{p.arch}/{digest(p.pretrain.recipe)}" for p in parents}
+    for p in parents:
+        rank = (p.pretrain.subset.samples, p.pretrain.budget)
+        best[key[p.digest]] = max(best.get(key[p.digest], (0, 0)), rank)
+    return [p for p in parents if (p.pretrain.subset.samples, p.pretrain.budget) == best[key[p.digest]]]
+
+
+def _dataset(name: str, datasets: dict[str, Dataset], where: str) -> Dataset:
+    if name not in datasets:
+        raise BadInput(f"{where} names {name!r}, which is no data set here: {nearest(name, datasets)}")
+    return datasets[name]

@@ -1,0 +1,29 @@
+"""Subset: which samples. Every subset is a prefix of one permutation of its data set, so subsets are nested."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The first ``samples`` images of a data set in its stored (stratified) order."""
+
+    dataset: str
+    """Dataset id: sha256 of its manifest."""
+    samples: int
+    replicate: int = field(default=0, metadata={"neutral": 0})
+    """Another draw of the same size: the order rotated by this many subset lengths."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What everybody needs to know of a data set without opening it."""
+
+    name: str
+    id: str
+    samples: int
+    """Training images."""
+    classes: int
+    image_size: int
+    channels: int
+    val_samples: int
+    test_samples: int = 0

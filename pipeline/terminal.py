@@ -1,0 +1,151 @@
+"""Terminal: what a person sees. Rich where there is a terminal, plain lines where there is none."""
+
+import json
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipeline.cluster import Event
+from pipeline.plan import Plan
+from pipeline.price import Quote
+from pipeline.store import Store
+
+PLAIN_SECONDS = 10.0
+"""Between two progress lines when nobody looks at a terminal."""
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """1.23 M style; a dash for what is unknown."""
+    if value is None:
+        return "-"
+    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".rstrip()
+
+
+def hours(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    if value < 1 / 60:
+        return f"{value * 3600:.0f} s"
+    return f"{value * 60:.1f} min" if value < 1 else f"{value:,.1f} h"
+
+
+def quote_table(quote: Quote, title: str) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in ("family", "trials", "known", "segments", "FLOPs", "unshared", "saved", "device time", "cost", "basis"):
+        table.add_column(name, justify="left" if name in ("family", "basis") else "right")
+    for line in [*quote.lines, quote.total]:
+        cost = "unpriced" if line.cost is None else f"{line.cost:,.2f} {quote.device.currency}"
+        table.add_row(
+            line.family,
+            str(line.trials),
+            str(line.known),
+            str(line.segments),
+            amount(line.flops, "FLOP"),
+            amount(line.flops_unshared, "FLOP"),
+            f"{line.saved:.0%}",
+            hours(line.hours),
+            cost,
+            line.basis,
+            style="bold" if line is quote.total else "",
+            end_section=line is quote.lines[-1] if quote.lines else False,
+        )
+    return table
+
+
+def running(store: Store) -> list[dict[str, Any]]:
+    """Progress records of segments whose heart beats, by arch."""
+    found = []
+    for key in store.keys("progress"):
+        data = store.get(key)
+        try:
+            note = json.loads(data) if data else None
+        except ValueError:
+            note = None  # being replaced by a newer one
+        if note and time.time() - float(note.get("heartbeat", 0)) < 60:
+            found.append(note)
+    return sorted(found, key=lambda n: (n["arch"], n["key"]))
+
+
+def running_table(notes: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="dim")
+    for name in ("running", "work", "step", "loss", "images/s"):
+        table.add_column(name, justify="left" if name in ("running", "work") else "right")
+    for note in notes:
+        loss = note.get("loss")
+        table.add_row(
+            f"{note['arch']} {note['trial'][:8]}",
+            note["work"],
+            f"{note.get('step', note['first_step'])}/{note['last_step']}",
+            "-" if loss is None else f"{loss:.3f}",
+            amount(note.get("samples_per_second")),
+        )
+    return table
+
+
+class StudyView:
+    """Progress of a whole study and of each running segment."""
+
+    def __init__(self, console: Console, plan: Plan, store: Store) -> None:
+        self.console, self.plan, self.store = console, plan, store
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("segments"),
+            TextColumn("{task.fields[share]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self.bar = self.progress.add_task("study", total=len(plan.segments), share="")
+        self.flops = max(1, plan.flops)
+        self.flops_done = 0
+        self.live = Live(console=console, refresh_per_second=4, transient=True)
+        self.spoke = time.monotonic()
+
+    def __enter__(self) -> "StudyView":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def event(self, event: Event) -> None:
+        segment = event.segment
+        if event.kind == "done":
+            self.flops_done += segment.flops
+            self.progress.update(self.bar, advance=1, share=f"{self.flops_done / self.flops:.0%} of FLOPs")
+        if event.kind in ("failed", "diverged"):
+            where = f" Log: {event.log}" if event.log else ""
+            self.console.print(
+                f"{event.kind}: {segment.planned.arch} {segment.work.name} {segment.planned.digest[:12]}: "
+                f"{event.reason}.{where}",
+                style="red" if event.kind == "failed" else "yellow",
+                markup=False,
+                highlight=False,
+            )
+
+    def tick(self) -> None:
+        if self.console.is_terminal:
+            self.live.update(Group(self.progress, running_table(running(self.store))))
+        elif time.monotonic() - self.spoke >= PLAIN_SECONDS:
+            self.spoke = time.monotonic()
+            task = self.progress.tasks[0]
+            now = ", ".join(
+                f"{n['arch']} {n['work']} {n.get('step', n['first_step'])}/{n['last_step']}"
+                for n in running(self.store)
+            )
+            self.console.print(
+                f"{task.completed:.0f}/{task.total:.0f} segments, {self.flops_done / self.flops:.0%} of FLOPs; "
+                f"running: {now or 'starting'}",
+                markup=False,
+                highlight=False,
+            )

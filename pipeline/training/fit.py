@@ -1,0 +1,123 @@
+"""Fit: train a model over the steps of one Segment with Lightning, from a saved State to a new one."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+
+from pipeline.data.datamodule import SegmentData
+from pipeline.job import Job
+from pipeline.recipe import Recipe
+from pipeline.record import partial_key, state_key
+from pipeline.training.meter import Meter
+from pipeline.training.module import Classifier
+from pipeline.training.pulse import Pulse
+from pipeline.training.state import State, read_state
+
+QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
+
+
+@dataclass
+class Stretch:
+    """Steps ``start.step`` to ``stop`` of a run of ``steps``; everything the loop needs."""
+
+    model: torch.nn.Module
+    recipe: Recipe
+    seed: int
+    steps: int
+    stop: int
+    start: State | None
+    data: SegmentData
+    forward_flops: int
+    guess_loss: float
+    """Of uniform guessing; the measure of an exploded loss."""
+
+
+@dataclass
+class Fitted:
+    module: Classifier
+    state: State
+    curve: list[dict[str, float]]
+    seconds: float
+    """Wall seconds of the loop, all attempts together."""
+    samples_per_second: float
+
+
+def fit(
+    job: Job,
+    stretch: Stretch,
+    pulse: Pulse,
+    log: Callable[[dict[str, float]], None],
+    logger: Any = None,
+    **trainer: Any,
+) -> Fitted:
+    """Train. Raises Diverged or Interrupted; in the latter case the rolling checkpoint is saved."""
+    note = stretch.start.note if stretch.start else {}
+    curve: list[dict[str, float]] = list(note.get("curve", []))
+    before = float(note.get("seconds", 0.0))
+    module = Classifier(stretch.model, stretch.recipe, stretch.seed, stretch.steps, stretch.start)
+
+    def save(meter: Meter, module: Classifier) -> None:
+        saved = {"curve": curve, "seconds": before + meter.seconds}
+        state = State.capture(module.step, module.model, module.trainer.optimizers[0], saved)
+        job.store.put(partial_key(job.segment.key), state.to_bytes())
+
+    meter = Meter(
+        pulse,
+        stretch.forward_flops,
+        stretch.guess_loss,
+        job.placement.log_every,
+        job.placement.checkpoint_seconds,
+        stretch.stop,
+        save,
+        log,
+        curve,
+    )
+    first = module.first_step
+    if first < stretch.stop:
+        _trainer(job, stretch.recipe, stretch.stop - first, meter, logger, trainer).fit(module, stretch.data)
+    optimizer = module.trainer.optimizers[0] if first < stretch.stop else None
+    state = State.capture(stretch.stop, module.model, optimizer, {})
+    if optimizer is None and stretch.start:
+        state.optimizer = stretch.start.optimizer
+    seen = (stretch.stop - first) * stretch.recipe.batch_size
+    return Fitted(module, state, curve, before + meter.seconds, seen / max(meter.seconds, 1e-9))
+
+
+def _trainer(
+    job: Job, recipe: Recipe, steps: int, meter: Meter, logger: Any, extra: dict[str, Any]
+) -> L.Trainer:
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning", message=".*(does not have many workers|isn't logged|LeafSpec).*")
+    settings: dict[str, Any] = {
+        "accelerator": "gpu" if job.placement.gpus_per_trial and torch.cuda.is_available() else "cpu",
+        "devices": 1,
+        "precision": job.placement.precision.value,
+        "logger": logger or False,
+        "callbacks": [meter],
+        "max_steps": steps,
+        "max_epochs": -1,
+        "gradient_clip_val": recipe.clip or None,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+    }
+    return L.Trainer(**{**settings, **extra})
+
+
+def start_state(job: Job, first: str) -> State | None:
+    """The rolling checkpoint of a killed attempt when there is one, else the state at address key ``first``."""
+    partial = read_state(job.store, partial_key(job.segment.key))
+    if partial is not None or not first:
+        return partial
+    state = read_state(job.store, state_key(first))
+    if state is None:
+        where = job.store.describe(state_key(first))
+        raise RuntimeError(f"the start state {where} is gone; run the command again to remake it")
+    return state

@@ -1,0 +1,79 @@
+"""The work of a trunk or decay segment: train from its start state; after a decay, evaluate."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from pipeline.data.datamodule import SegmentData
+from pipeline.data.reader import Reader
+from pipeline.job import Job
+from pipeline.models.build import build
+from pipeline.plan import Work, forward_flops
+from pipeline.recipe import Loss, Recipe
+from pipeline.training.evaluate import evaluate
+from pipeline.training.fit import Stretch, fit, start_state
+from pipeline.training.pulse import Pulse
+from pipeline.training.runlog import RunLog
+from pipeline.training.state import State
+
+
+@dataclass
+class Done:
+    """What a segment made."""
+
+    state: State | None
+    """None where nothing rests on it."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    """Wall seconds of training and evaluation."""
+    samples_per_second: float = 0.0
+
+
+def pretrain(job: Job, pulse: Pulse, run: RunLog) -> Done:
+    segment = job.segment
+    trial = segment.planned.pretrain
+    home = job.homes[trial.subset.dataset]
+    data = home.dataset
+    reader = open_reader(home.folder, "train", job.placement.cache_gib)
+    start = start_state(job, segment.start.key if segment.start else "")
+    model = build(trial.arch, data.image_size, data.channels, data.classes, trial.seed, trial.recipe.dropout)
+    first = start.step if start else 0
+    stretch = Stretch(
+        model=model,
+        recipe=trial.recipe,
+        seed=trial.seed,
+        steps=trial.steps,
+        stop=segment.end.step,
+        start=start,
+        data=SegmentData(reader, trial.subset, trial.seed, trial.recipe.batch_size, first, segment.end.step),
+        forward_flops=forward_flops(segment.planned, data),
+        guess_loss=guess_loss(trial.recipe, data.classes),
+    )
+    fitted = fit(job, stretch, pulse, run.log, run.logger)
+    done = Done(fitted.state, fitted.curve, {}, fitted.seconds, fitted.samples_per_second)
+    if segment.work is Work.decay:
+        began = time.monotonic()
+        validation = open_reader(home.folder, "val", job.placement.cache_gib)
+        scores = evaluate(fitted.module.model, validation, job.placement.precision)
+        done.metrics = {
+            "val_error": scores["error"],
+            "val_loss": scores["loss"],
+            "train_loss": fitted.curve[-1]["train/loss"],
+        }
+        done.seconds += time.monotonic() - began
+        fitted.state.optimizer = {}  # nothing trains on from a finished decay
+        run.log({**fitted.curve[-1], "val/error": scores["error"], "val/loss": scores["loss"]})
+    return done
+
+
+def guess_loss(recipe: Recipe, classes: int) -> float:
+    """Loss of uniform guessing, the yardstick of divergence."""
+    return math.log(classes) if recipe.loss is Loss.softmax else classes * math.log(2)
+
+
+@lru_cache(maxsize=16)
+def open_reader(folder: str, split: str, cache_gib: float) -> Reader:
+    """Readers are kept between the segments of a warm worker; the decoded map is shared through the page cache."""
+    return Reader.open(folder, split, cache_bytes=int(cache_gib * 2**30))

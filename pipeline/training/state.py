@@ -1,0 +1,82 @@
+"""State: weights and optimiser at one step, as safetensors. Nothing is ever unpickled.
+
+Layout: ``model/NAME`` and ``optimizer/INDEX/NAME`` tensors; metadata holds the step and a note as JSON. Sample order and
+dropout are pure functions of the step, so no iterator or generator state exists.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from pipeline.errors import BadInput
+from pipeline.store import Store
+
+
+@dataclass
+class State:
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """Per parameter, in the order of the optimiser."""
+    note: dict[str, Any] = field(default_factory=dict)
+    """JSON-able: of an unfinished segment, its curve and seconds so far."""
+
+    @classmethod
+    def capture(
+        cls, step: int, model: nn.Module, optimizer: torch.optim.Optimizer | None, note: dict[str, Any]
+    ) -> "State":
+        """Copy to CPU memory."""
+        weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
+        slots: dict[int, dict[str, Tensor]] = {}
+        if optimizer is not None:
+            for index, values in optimizer.state_dict()["state"].items():
+                slots[index] = {
+                    k: v.detach().cpu().clone().contiguous() for k, v in values.items() if isinstance(v, Tensor)
+                }
+        return cls(step, weights, slots, note)
+
+    def to_bytes(self) -> bytes:
+        tensors = {f"model/{k}": v for k, v in self.model.items()}
+        for index, values in self.optimizer.items():
+            tensors.update({f"optimizer/{index}/{k}": v for k, v in values.items()})
+        # One metadata key only: safetensors writes several in no fixed order, and states are compared byte by byte.
+        return save(tensors, {"crossover": json.dumps({"step": self.step, "note": self.note}, sort_keys=True)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "State":
+        tensors = load(data)
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["crossover"])
+        state = cls(int(metadata["step"]), {}, {}, metadata["note"])
+        for key, tensor in tensors.items():
+            kind, name = key.split("/", 1)
+            if kind == "model":
+                state.model[name] = tensor
+            else:
+                index, slot = name.split("/", 1)
+                state.optimizer.setdefault(int(index), {})[slot] = tensor
+        return state
+
+
+def read_state(store: Store, key: str) -> State | None:
+    """The state at ``key``, or None. Raises BadInput when the file is damaged."""
+    data = store.get(key)
+    if data is None:
+        return None
+    try:
+        return State.from_bytes(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BadInput(
+            f"The state {store.describe(key)} is damaged ({error}): delete it and its .json, and it will be remade."
+        ) from error
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, slots: dict[int, dict[str, Tensor]]) -> None:
+    """Put saved slots back; the groups' settings stay those of the recipe."""
+    plain = optimizer.state_dict()
+    optimizer.load_state_dict({"state": slots, "param_groups": plain["param_groups"]})

@@ -1,0 +1,1 @@
+"""Transfer of a finished model to a downstream task."""

@@ -1,0 +1,92 @@
+"""The work of a transfer segment: a finished Pretrain taken to a downstream task under its protocol."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from torch import nn
+
+from pipeline.data.datamodule import SegmentData
+from pipeline.job import Job
+from pipeline.models.build import build, reset_head
+from pipeline.plan import forward_flops
+from pipeline.record import state_key
+from pipeline.subset import Dataset, Subset
+from pipeline.training.evaluate import evaluate, features
+from pipeline.training.fit import Stretch, fit, start_state
+from pipeline.training.pretrain import Done, guess_loss, open_reader
+from pipeline.training.pulse import Pulse
+from pipeline.training.runlog import RunLog
+from pipeline.training.state import read_state
+from pipeline.transfer import fewshot
+from pipeline.transfer.finetune import finetune_recipe
+from pipeline.trial import FewShot, FineTune, Transfer
+
+
+def transfer(job: Job, pulse: Pulse, run: RunLog) -> Done:
+    trial = job.segment.planned.trial
+    assert isinstance(trial, Transfer)
+    if isinstance(trial.protocol, FewShot):
+        done = _few_shot(job, trial, trial.protocol)
+    else:
+        done = _fine_tune(job, trial, trial.protocol, pulse, run)
+    run.summary(done.metrics)
+    return done
+
+
+def _few_shot(job: Job, trial: Transfer, protocol: FewShot) -> Done:
+    began = time.monotonic()
+    home = job.homes[trial.dataset]
+    model = _parent_model(job, trial)
+    train = open_reader(home.folder, "train", job.placement.cache_gib)
+    test = open_reader(home.folder, "test", job.placement.cache_gib)
+    ids = fewshot.draw(train.labels, protocol.shots, home.dataset.classes, trial.seed)
+    solution = fewshot.solve(
+        features(model, train, ids), train.labels[ids], home.dataset.classes, protocol.l2
+    )
+    error = fewshot.error(solution, features(model, test, np.arange(len(test))), test.labels)
+    return Done(None, metrics={"test_error": error}, seconds=time.monotonic() - began)
+
+
+def _fine_tune(job: Job, trial: Transfer, protocol: FineTune, pulse: Pulse, run: RunLog) -> Done:
+    home = job.homes[trial.dataset]
+    data = home.dataset
+    recipe = finetune_recipe(protocol)
+    model = _parent_model(job, trial)
+    reset_head(model, data.classes)
+    train = open_reader(home.folder, "train", job.placement.cache_gib)
+    subset = Subset(data.id, protocol.samples or data.samples)
+    partial = start_state(job, "")
+    first = partial.step if partial else 0
+    stretch = Stretch(
+        model=model,
+        recipe=recipe,
+        seed=trial.seed,
+        steps=protocol.steps,
+        stop=protocol.steps,
+        start=partial,
+        data=SegmentData(train, subset, trial.seed, recipe.batch_size, first, protocol.steps),
+        forward_flops=forward_flops(job.segment.planned, data),
+        guess_loss=guess_loss(recipe, data.classes),
+    )
+    fitted = fit(job, stretch, pulse, run.log, run.logger)
+    began = time.monotonic()
+    test = open_reader(home.folder, "test", job.placement.cache_gib)
+    scores = evaluate(fitted.module.model, test, job.placement.precision)
+    metrics = {"test_error": scores["error"], "test_loss": scores["loss"]}
+    seconds = fitted.seconds + time.monotonic() - began
+    return Done(replace(fitted.state, optimizer={}), fitted.curve, metrics, seconds, fitted.samples_per_second)
+
+
+def _parent_model(job: Job, trial: Transfer) -> nn.Module:
+    """The parent with its trained weights. Raises RuntimeError when its state is gone."""
+    parent = trial.parent
+    upstream: Dataset = job.homes[parent.subset.dataset].dataset
+    assert job.segment.start is not None
+    key = state_key(job.segment.start.key)
+    state = read_state(job.store, key)
+    if state is None:
+        raise RuntimeError(f"the parent's state {job.store.describe(key)} is gone; run the command again to remake it")
+    model = build(parent.arch, upstream.image_size, upstream.channels, upstream.classes, parent.seed)
+    model.load_state_dict(state.model)
+    return model
