@@ -3,6 +3,7 @@
 ResNet is better at little compute, ViT at much; Hybrid lies between. They cross inside the measured range.
 """
 
+import json
 import math
 import random
 from hashlib import sha256
@@ -93,6 +94,20 @@ def analysis() -> Row:
         ],
         "checklist": {"form": "E + A x^-alpha", "loss": "Huber on ln y", "starts": "64", "code": ""},
     }  # fmt: skip
+
+
+def fitted(laws: Any) -> Row:
+    """The plain form of the Analysis that ``pipeline.laws.analysis`` (given) makes of these rows."""
+    made = [r for r in rows() if r["kind"] == "pretrain" and r["outcome"] == "done"]
+    points: dict[str, list[Any]] = {"compute": [], "data": []}
+    for row in made:
+        about = {k: row[k] for k in ("family", "arch", "seed")} | {"run": row["digest"], "y": row[METRIC]}
+        if row["samples"] == SIZES[-1]:
+            points["compute"].append(laws.Point(**about, x=row["train_flops"]))
+        if row["budget"] == BUDGETS[2]:
+            points["data"].append(laws.Point(**about, x=row["samples"]))
+    plain = laws.analyse(points, METRIC).to_json()
+    return json.loads(plain) if isinstance(plain, str | bytes) else plain
 
 
 def _law_row(family: str) -> Row:

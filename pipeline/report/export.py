@@ -1,11 +1,12 @@
 """Files for other programs: trials as CSV and Parquet, laws as CSV and LaTeX, figures as SVG, PNG and PDF.
 
-Equal input gives equal bytes. Column order and types are fixed here, whatever the rows hold, so that DuckDB,
-pandas and a reader's script see the same table after every study.
+Equal input gives equal bytes (but for PDF, whose objects come in any order). Column order and types are fixed,
+whatever the rows hold, so that DuckDB, pandas and a reader's script see the same table after every study.
 """
 
 import csv
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -69,7 +70,7 @@ def figures(
     target = _folder(folder)
     config = theme.vega_config("light", series.families(rows, analysis))
     draw: dict[str, Callable[[Row], bytes]] = {
-        "svg": lambda spec: vl_convert.vegalite_to_svg(spec, config=config).encode(),
+        "svg": lambda spec: _renumbered(vl_convert.vegalite_to_svg(spec, config=config)).encode(),
         "png": lambda spec: vl_convert.vegalite_to_png(spec, config=config, scale=2),
         "pdf": lambda spec: vl_convert.vegalite_to_pdf(spec, config=config),
     }
@@ -82,6 +83,12 @@ def figures(
                 _publish(target / f"{chart.name}.{form}", lambda path, data=data: path.write_bytes(data))
             )
     return made
+
+
+def _renumbered(svg: str) -> str:
+    """Vega counts clip paths over the life of the process; counted anew, equal figures are equal files."""
+    numbering: dict[str, str] = {}
+    return re.sub(r"\bclip\d+", lambda m: numbering.setdefault(m[0], f"clip{len(numbering)}"), svg)
 
 
 def columns_of(rows: list[Row]) -> dict[str, type]:

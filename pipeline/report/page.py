@@ -187,12 +187,15 @@ def _island(rows: list[Row], metric: str, names: list[str], drawn: list[charts.C
     )
 
 
+_GLOBALS = "window.vegaEmbed = vegaEmbed;"
+
+
 @cache
 def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script. Takes a second, so once a process."""
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle("")
+    bundle = vl_convert.javascript_bundle(_GLOBALS)
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -30,7 +30,15 @@ _GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "sigma": "�
 
 
 def trials(rows: list[Row], metric: str) -> dict[str, Any]:
-    """Columns and rows for the page's script: each cell is ``[what to sort by, what to show]``."""
+    """Columns and rows for the page's script: each cell is ``[what to sort by, what to show]``.
+
+    ``all`` holds every recorded value in the order of ``fields``; what all rows share stands once, in ``same``.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    same = {
+        n: rows[0].get(n) for n in names if len(rows) > 1 and all(r.get(n) == rows[0].get(n) for r in rows)
+    }
+    fields = [name for name in names if name not in same]
     shown = []
     for row in sorted(rows, key=_trial_order):
         work, value, text = _work(row, metric)
@@ -52,10 +60,11 @@ def trials(rows: list[Row], metric: str) -> dict[str, Any]:
                     [numbers.finite(row.get("device_seconds")), numbers.duration(row.get("device_seconds"))],
                     [row.get("outcome"), str(row.get("outcome") or numbers.MISSING)],
                 ],
-                "all": {k: v for k, v in row.items() if v not in (None, "")},
+                "all": [row.get(name) for name in fields],
             }
         )
-    return {"columns": list(TRIAL_COLUMNS), "titles": list(TRIAL_COLUMNS.values()), "rows": shown}
+    head = {"columns": list(TRIAL_COLUMNS), "titles": list(TRIAL_COLUMNS.values())}
+    return {**head, "fields": fields, "same": same, "rows": shown}
 
 
 def laws(analysis: dict[str, Any]) -> list[Row]:
@@ -152,6 +161,8 @@ def tiles(rows: list[Row], study: dict[str, Any]) -> list[Row]:
         executed = sum(numbers.finite(r.get("train_flops")) or 0 for r in series.finished(rows, "pretrain"))
     elif alone and executed is not None and alone > executed:
         note = f"{numbers.share(1 - executed / alone)} saved by sharing; {numbers.flops(alone)} without"
+    elif executed is None:
+        note = "no trial has run yet"
     else:
         note = "nothing was shared between trials"
     bar = executed / alone if executed and alone else None

@@ -1,7 +1,8 @@
 """Colours, shapes and type of page and figures, decided once.
 
 The family colours are Paul Tol's "high contrast" scheme (told apart with every common colour-vision
-deficiency and in greyscale), darkened for paper and lightened for the dark page. Each family also has its own shape.
+deficiency and in greyscale), darkened for paper and lightened for the dark page. Each family also
+has its own shape.
 """
 
 from typing import Any

@@ -37,7 +37,11 @@ function glyph(family) {
 
 // The table of trials.
 const table = $("#trials");
-const { columns, titles, rows } = data.trials;
+const { columns, titles, fields, same, rows } = data.trials;
+for (const row of rows) {
+  const values = [...fields.map((name, i) => [name, row.all[i]]), ...Object.entries(same)];
+  row.all = Object.fromEntries(values.filter(([, value]) => value !== null && value !== ""));
+}
 const numeric = new Set(["samples", "budget", "train_flops", "seed", "value", "device_seconds"]);
 const later = new Set(["samples", "budget", "seed", "device_seconds"]);
 const last = new Set(["arch", "train_flops"]);
@@ -102,7 +106,7 @@ function fill() {
   const none = rows.length ? "No trial matches these filters." : "No trial has been recorded yet.";
   const empty = make("tr", { className: "none" }, make("td", { colSpan: columns.length, textContent: none }));
   table.tBodies[0].replaceChildren(...(shown.length ? shown.map(line) : [empty]));
-  $("#count").textContent = kept.length === rows.length ? `${rows.length} trials` : `${kept.length} of ${rows.length} trials`;
+  $("#count").textContent = `${kept.length === rows.length ? "" : `${kept.length} of `}${rows.length} ${rows.length === 1 ? "trial" : "trials"}`;
   $("#more").hidden = shown.length === kept.length;
   $("#more").textContent = `Show all ${kept.length}`;
 }
@@ -168,10 +172,11 @@ async function saveChart(name, kind) {
   const chart = data.charts[name];
   if (kind === "csv") return saveText(`${name}.csv`, "text/csv", csv(chart.points.filter(p => checked("family").includes(p.family))));
   const spec = { ...chart.spec, width: 720, autosize: "pad", background: "white" };
-  const view = new vega.View(vega.parse(vegaLite.compile(spec, { config: data.config.light }).spec), { renderer: "none" });
-  view.signal("families", checked("family"));
+  const { view, finalize } = await vegaEmbed(make("div"), spec, { config: data.config.light, actions: false });
+  await view.signal("families", checked("family")).runAsync();
   if (kind === "svg") saveText(`${name}.svg`, "image/svg+xml", await view.toSVG());
   else save(`${name}.png`, await view.toImageURL("png", 2));
+  finalize();
 }
 $$("[data-save]").forEach(button => button.addEventListener("click", () => saveChart(button.dataset.of, button.dataset.save)));
 $("#csv").addEventListener("click", () => saveText("trials.csv", "text/csv", csv(chosen().map(row => row.all))));

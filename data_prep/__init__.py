@@ -1,0 +1,1 @@
+"""From a source to verified WebDataset shards: sources, order, packing, manifest. No ray, no torch."""
