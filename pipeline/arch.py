@@ -21,10 +21,15 @@ class Pool(Enum):
 
 
 class Root(Enum):
-    """How a ResNet begins: 7x7/2 and a 3x3/2 max-pool, or one 3x3 convolution for small images."""
+    """How a ResNet begins: 7x7/2 and a 3x3/2 max-pool, or for small images one 3x3 convolution, stride 1 or 2."""
 
     imagenet = "imagenet"
     small = "small"
+    half = "half"
+
+    @property
+    def stride(self) -> int:
+        return {"imagenet": 4, "small": 1, "half": 2}[self.value]
 
 
 @dataclass
@@ -201,7 +206,7 @@ def _backbone_flops(arch: ResNet | Hybrid, size: int, channels: int, padding: bo
         total = 2 * taps**2 * channels * width
         side = (side + 2 - 3) // 2 + 1
     else:
-        side, taps = _conv(size, 3, 1, 1, padding)
+        side, taps = _conv(size, 3, arch.root.stride, 1, padding)
         total = 2 * taps**2 * channels * width
     for c_in, middle, c_out, stride in _units(arch):
         after, taps = _conv(side, 3, stride, 1, padding)
@@ -222,15 +227,15 @@ def _conv(size: int, kernel: int, stride: int, pad: int, padding: bool) -> tuple
 
 
 def _feature_map(root: Root, depths: list[int], size: int) -> int:
-    stride = (4 if root is Root.imagenet else 1) * 2 ** (len(depths) - 1)
+    stride = root.stride * 2 ** (len(depths) - 1)
     if size < stride:
         raise BadInput(
             f"An image of {size} px is smaller than the total stride {stride} of this ResNet: use larger images, "
             "fewer stages (arch.depths) or arch.root=small."
         )
     side = size
-    for _ in range(len(depths) - 1 + (2 if root is Root.imagenet else 0)):
-        side = (side + 1) // 2
+    while stride > 1:
+        side, stride = (side + 1) // 2, stride // 2
     return side
 
 

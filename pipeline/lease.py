@@ -16,7 +16,7 @@ from pipeline.store import Store
 
 class Lease:
     def __init__(self, store: Store, key: str, seconds: float) -> None:
-        self.store, self.key, self.seconds = store, f"leases/{key}.json", seconds
+        self.store, self.key, self.seconds = store, lease_key(key), seconds
         self.holder = uuid.uuid4().hex
 
     def acquire(self) -> bool:
@@ -45,8 +45,12 @@ class Lease:
 
 def held(store: Store, key: str) -> bool:
     """Whether a living holder has the lease."""
-    found = store.get(f"leases/{key}.json")
+    found = store.get(lease_key(key))
     return found is not None and _alive(found)
+
+
+def lease_key(address_key: str) -> str:
+    return f"leases/{address_key.replace('/', '-')}.json"
 
 
 def _process() -> dict[str, object]:

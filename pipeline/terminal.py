@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -37,24 +38,35 @@ def hours(value: float | None) -> str:
 
 
 def quote_table(quote: Quote, title: str) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in ("family", "trials", "known", "segments", "FLOPs", "unshared", "saved", "device time", "cost", "basis"):
-        table.add_column(name, justify="left" if name in ("family", "basis") else "right")
+    """Prices per family; fits 80 columns."""
+    basis = quote.total.basis or "nothing left to do"
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
+        caption=f"Throughput: {basis}. Training = 3 x forward x samples seen, 2 FLOPs per multiply-add.",
+        caption_justify="left",
+    )
+    currency = quote.device.currency
+    for name in ("family", "trials", "known", "segments", "FLOPs", "alone", "saved", "time", currency):
+        table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
     for line in [*quote.lines, quote.total]:
-        cost = "unpriced" if line.cost is None else f"{line.cost:,.2f} {quote.device.currency}"
         table.add_row(
             line.family,
             str(line.trials),
             str(line.known),
             str(line.segments),
-            amount(line.flops, "FLOP"),
-            amount(line.flops_unshared, "FLOP"),
+            amount(line.flops, ""),
+            amount(line.flops_unshared, ""),
             f"{line.saved:.0%}",
             hours(line.hours),
-            cost,
-            line.basis,
+            "-" if line.cost is None else f"{line.cost:,.2f}",
             style="bold" if line is quote.total else "",
-            end_section=line is quote.lines[-1] if quote.lines else False,
+            end_section=bool(quote.lines) and line is quote.lines[-1],
         )
     return table
 

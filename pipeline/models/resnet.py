@@ -81,7 +81,7 @@ class Backbone(nn.Module):
         super().__init__()
         width, post = stem_width(arch), isinstance(arch, Hybrid)
         imagenet = arch.root is Root.imagenet
-        self.root = StdConv(channels, width, 7, 2) if imagenet else StdConv(channels, width, 3)
+        self.root = StdConv(channels, width, 7, 2) if imagenet else StdConv(channels, width, 3, arch.root.stride)
         self.root_norm = norm(width, arch.groups) if post else None
         # Zero padding before the pool, not inside it: the official code's border (differs for negative values).
         self.pool = nn.Sequential(nn.ConstantPad2d(1, 0.0), nn.MaxPool2d(3, 2)) if imagenet else nn.Identity()

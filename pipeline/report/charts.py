@@ -78,7 +78,6 @@ def scaling(points: list[Row], analysis: dict[str, Any], axis: str, metric: str,
                 strokeWidth=2.5, strokeDash=dash, clip=True, aria=False
             )
             marks.append(line.encode(x=frame.x(), y=frame.y(), color=frame.color()))
-    marks.append(frame.dots(points))
     if rings:
         ring = alt.Chart(alt.Data(values=rings)).mark_point(
             shape="circle", size=210, filled=False, style="ring"
@@ -89,6 +88,7 @@ def scaling(points: list[Row], analysis: dict[str, Any], axis: str, metric: str,
             tip("guess", "predicted by the law"),
         ]
         marks.append(ring.encode(x=frame.x(), y=frame.y(), tooltip=tips))
+    marks.append(frame.dots(points))  # on top, so that a point answers for itself
     return _finish(marks, names, f"{numbers.words(metric)} against {X_TITLES.get(axis, axis)} by family", 400)
 
 
@@ -105,9 +105,9 @@ def learning(points: list[Row], names: list[str], x_title: str) -> Row:
 
     x_domain, y_domain = log_domain([p["x"] for p in points]), log_domain([p["y"] for p in points])
     frame = Frame(names, x_domain, y_domain, x_title, "training loss", "train_loss")
-    named = [{**p, "name": theme.title(p["family"])} for p in points]
+    named = [{**p, "name": theme.title(p["family"]), "short": p["run"][:12]} for p in points]
     line = alt.Chart(alt.Data(values=named)).mark_line(strokeWidth=1.4, opacity=0.6, clip=True)
-    tips = [tip("name", "family"), tip("arch", "arch"), tip("run", "trial")]
+    tips = [tip("name", "family"), tip("arch", "arch"), tip("short", "trial")]
     drawn = line.encode(
         x=frame.x(), y=frame.y(), color=frame.color(legend=True), detail="run:N", tooltip=tips
     )

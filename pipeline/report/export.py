@@ -1,6 +1,6 @@
 """Files for other programs: trials as CSV and Parquet, laws as CSV and LaTeX, figures as SVG, PNG and PDF.
 
-Equal input gives equal bytes (but for PDF, whose objects come in any order). Column order and types are fixed,
+Equal input gives equal bytes (but for PDF, whose objects come in any order). Columns and types are fixed,
 whatever the rows hold, so that DuckDB, pandas and a reader's script see the same table after every study.
 """
 

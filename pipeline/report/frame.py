@@ -45,22 +45,23 @@ class Frame:
     def dots(self, points: list[Row]) -> Any:
         import altair as alt
 
-        named = [
-            {**p, "name": theme.title(p["family"]), "shown": numbers.measured(self.metric, p["y"]),
-             "at": numbers.scaled(p["x"])}
+        what, _, unit = self.x_title.removesuffix(")").partition(" (")
+        shown = [
+            {
+                "name": theme.title(p["family"]),
+                "at": numbers.scaled(p["x"], unit),
+                "shown": numbers.measured(self.metric, p["y"]),
+                "short": p["run"][:12],
+            }
             for p in points
-        ]  # fmt: skip
-        tips = [
-            tip("name", "family"),
-            tip("arch", "arch"),
-            tip("params", "parameters"),
-            tip("seed", "seed"),
         ]
+        named = [{**p, **text} for p, text in zip(points, shown, strict=True)]
+        tips = [tip("name", "family"), tip("arch", "arch"), tip("params", "parameters"), tip("seed", "seed")]
         tips += [
-            tip("at", self.x_title),
+            tip("at", what),
             tip("shown", self.y_title),
             tip("saw", "samples seen"),
-            tip("run", "trial"),
+            tip("short", "trial"),
         ]
         shape = alt.Shape("name:N", scale=alt.Scale(domain=[theme.title(f) for f in self.names]))
         dot = alt.Chart(alt.Data(values=named)).mark_point(

@@ -32,7 +32,7 @@ _GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "sigma": "�
 def trials(rows: list[Row], metric: str) -> dict[str, Any]:
     """Columns and rows for the page's script: each cell is ``[what to sort by, what to show]``.
 
-    ``all`` holds every recorded value in the order of ``fields``; what all rows share stands once, in ``same``.
+    ``all`` holds every recorded value in the order of ``fields``; ``same`` what all rows share.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     same = {

@@ -39,7 +39,7 @@ class Meter(L.Callback):
     ) -> None:
         self.pulse, self.forward_flops, self.guess_loss = pulse, forward_flops, guess_loss
         self.log_every, self.checkpoint_seconds, self.stop = log_every, checkpoint_seconds, stop
-        self.save, self.log, self.curve = save, log, curve
+        self.save, self.tell, self.curve = save, log, curve
         self.saved_at = self.began = time.monotonic()
         self.last_log = (self.began, -1)
 
@@ -76,7 +76,7 @@ class Meter(L.Callback):
             "train/lr": recipe.lr_at(done - 1, module.steps),
         }
         self.curve.append(point)
-        self.log(point)
+        self.tell(point)
         now = time.monotonic()
         since, at = self.last_log
         speed = (done - at) * recipe.batch_size / max(now - since, 1e-9) if at >= 0 else 0.0

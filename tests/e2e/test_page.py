@@ -95,7 +95,21 @@ def test_labels_of_marks_say_what_the_ledger_says(visit: Any) -> None:
     row = next(r for r in synthetic.rows() if r["arch"] == "vit_micro" and r["outcome"] == "done")
     dots = tab.locator("#chart-compute .mark-symbol path")
     labels = dots.evaluate_all("dots => dots.map(dot => dot.getAttribute('aria-label'))")
-    assert any(row["digest"] in (text or "") and f"{row['val_error'] * 100:.1f}" in text for text in labels)
+    assert any(
+        row["digest"][:12] in (text or "") and f"{row['val_error'] * 100:.1f}" in text for text in labels
+    )
+
+
+def test_a_point_tells_about_its_trial(visit: Any) -> None:
+    tab = visit()
+    dot = tab.locator('#chart-compute .mark-symbol path[aria-label*="family: ResNet"]').last
+    dot.hover()
+    tip = tab.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+    assert "resnet_" in tip.inner_text()
+    assert tip.evaluate("e => getComputedStyle(e).position") == "fixed"
+    dot.click()
+    assert "train_flops" in tab.get_by_role("dialog").inner_text()
 
 
 def test_table_searches_sorts_and_shows_a_trial(visit: Any) -> None:
@@ -157,7 +171,7 @@ def test_dark_mode_follows_the_system_and_the_button(visit: Any) -> None:
     dark, light = visit(scheme="dark"), visit()
     assert dark.evaluate(paper) == "rgb(20, 22, 26)"
     assert light.evaluate(paper) == "rgb(251, 250, 248)"
-    dot = "getComputedStyle(document.querySelector('#chart-compute .mark-symbol path')).fill"
+    dot = "getComputedStyle(document.querySelector('#chart-compute path[aria-label*=\"samples seen\"]')).fill"
     before = light.evaluate(dot)
     light.get_by_role("button", name="Switch between light and dark").click()
     assert light.evaluate(paper) == "rgb(20, 22, 26)"
