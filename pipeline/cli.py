@@ -26,8 +26,8 @@ VERBS = {
     "report": "the page from what is recorded",
     "export": "trials as CSV and Parquet, tables as LaTeX, figures as SVG and PNG",
 }
-EPILOG = """overrides are Hydra's: study=quickstart, arch=vit_nano,resnet_nano, recipe.lr=1e-3,3e-3, study.seeds=[0,1,2],
-placement.store=FOLDER_OR_URL, track=off. Presets live in the groups study, arch, recipe, data, placement, device, track.
+EPILOG = """overrides are Hydra's: study=quickstart, arch=vit_nano,resnet_nano, recipe.lr=1e-3,3e-3, study.seeds=[0,1],
+placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, placement, device, track.
 
 examples:
   crossover run study=quickstart

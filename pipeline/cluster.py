@@ -15,8 +15,8 @@ from typing import Any
 
 from pipeline.errors import BadInput
 from pipeline.job import Job, Report
-from pipeline.ledger import Ledger, Outcome
 from pipeline.lease import held
+from pipeline.ledger import Ledger, Outcome
 from pipeline.placement import Placement
 from pipeline.plan import Plan, Segment
 from pipeline.record import log_key, read_record
@@ -243,7 +243,7 @@ class _Loop:
         store.put(self.stop_key, b"")
         deadline = time.monotonic() + GRACE_SECONDS
         try:
-            started = {r for r in self.flying}
+            started = set(self.flying)
             while started and time.monotonic() < deadline:
                 finished, rest = self.ray.wait(list(started), num_returns=1, timeout=0.5)
                 started = set(rest)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_prep.prepare import find, prepare as prepare_source
+from data_prep.prepare import find
+from data_prep.prepare import prepare as prepare_source
 from data_prep.verify import verify
 from pipeline.config import Config, Loaded, load
 from pipeline.errors import BadInput
@@ -89,10 +90,8 @@ def run(arguments: Namespace) -> int:
     manifest = _manifest(prepared)
     manifest.save(prepared.store)
     config = prepared.config
-    with StudyView(console, prepared.plan, prepared.store) as view:
-        summary = execute(
-            prepared.plan, _job_maker(prepared), config.placement, config.track, view.event, view.tick
-        )
+    with StudyView(console, prepared.plan, prepared.store, config.study.name) as view:
+        summary = execute(prepared.plan, _job_maker(prepared), config.placement, config.track, view.event, view.tick)
     if summary.interrupted:
         left = len(prepared.plan.trials) - len(prepared.plan.known) - summary.done - summary.diverged
         console.print(f"Interrupted; the states are saved, {left} trials are left; the same command continues.")
@@ -376,5 +375,3 @@ def _interrupt_on_terminate() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, raise_interrupt)
-
-

@@ -144,7 +144,7 @@ def _compose(overrides: list[str]) -> Any:
 def _missing_preset(error: Any) -> str:
     wanted = error.missing_cfg_file or str(error)
     group, _, name = str(wanted).rpartition("/")
-    options = [o for o in error.options or []]
+    options = list(error.options or [])
     hint = nearest(name, options) if options else "there is no such group"
     return f"There is no preset {group}={name}: {hint}"
 
@@ -155,7 +155,7 @@ def _wrong_override(overrides: list[str], error: Exception) -> str:
     for text in overrides:
         key = text.split("=", 1)[0].lstrip("+~")
         if f"'{key}'" in str(error) or f" {text}" in str(error):
-            if cause is not None and "could not be converted" in str(cause) or "Invalid value" in str(cause):
+            if (cause is not None and "could not be converted" in str(cause)) or "Invalid value" in str(cause):
                 return f"{text}: {_first_line(cause)}."
             return f"{text}: there is no key {key!r}: {_nearest_key(key, overrides, text)}"
     return f"The overrides do not compose: {_first_line(cause or error)}."

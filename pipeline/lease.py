@@ -38,9 +38,7 @@ class Lease:
         self.store.delete(self.key)
 
     def _record(self) -> bytes:
-        return json.dumps(
-            {"holder": self.holder, "expires": time.time() + self.seconds, **_process()}
-        ).encode()
+        return json.dumps({"holder": self.holder, "expires": time.time() + self.seconds, **_process()}).encode()
 
 
 def held(store: Store, key: str) -> bool:

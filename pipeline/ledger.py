@@ -9,9 +9,7 @@ from pipeline.errors import BadInput
 from pipeline.store import Store
 
 FORMAT = 1
-FLOPS_CONVENTION = (
-    "2 per multiply-add; training = 3 x forward x samples seen; padding included; own budget, not shared"
-)
+FLOPS_CONVENTION = "2 per multiply-add; training = 3 x forward x samples seen; padding included; own budget, not shared"
 
 
 class Outcome(Enum):
@@ -117,9 +115,7 @@ class Ledger:
             return matches[0]
         where = self.store.describe("ledger")
         if not matches:
-            raise BadInput(
-                f"No trial in {where} starts with {prefix!r}: `crossover status` lists those there are."
-            )
+            raise BadInput(f"No trial in {where} starts with {prefix!r}: `crossover status` lists those there are.")
         listed = ", ".join(d[:12] for d in matches[:5])
         raise BadInput(f"{len(matches)} trials in {where} start with {prefix!r} ({listed}): give more digits.")
 

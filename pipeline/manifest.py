@@ -60,9 +60,7 @@ class StudyManifest:
 
 def describe(study: Study, config: str, planned: Iterable[Planned], created: str) -> StudyManifest:
     named = {p.digest: {"arch": p.arch, "sweeps": sorted(p.sweeps), "task": p.task} for p in planned}
-    return StudyManifest(
-        study.name, study.question, study.metric.value, study.data, created, config, named
-    )
+    return StudyManifest(study.name, study.question, study.metric.value, study.data, created, config, named)
 
 
 def read_manifest(store: Store, name: str) -> StudyManifest:
@@ -79,9 +77,7 @@ def read_manifest(store: Store, name: str) -> StudyManifest:
             raise BadInput(f"{store.describe(key)} was written by a newer Crossover: upgrade to read it.")
         return StudyManifest(**plain)
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{store.describe(key)} is damaged: run the study again and it is rewritten."
-        ) from error
+        raise BadInput(f"{store.describe(key)} is damaged: run the study again and it is rewritten.") from error
 
 
 def study_names(store: Store) -> list[str]:

@@ -196,11 +196,7 @@ def _trunk(
     """Segments of one trajectory: the trunk cut at every branch, and one decay for each member."""
     first = members[0]
     by_id = {d.id: d for d in plan.datasets.values()}
-    per_step = (
-        3
-        * forward_flops(first, by_id[first.pretrain.subset.dataset])
-        * first.pretrain.recipe.batch_size
-    )
+    per_step = 3 * forward_flops(first, by_id[first.pretrain.subset.dataset]) * first.pretrain.recipe.batch_size
     members = sorted(members, key=lambda p: p.pretrain.steps)
     branches = sorted({m.pretrain.branch_step for m in members} - {0} - stored)
     for step in branches:

@@ -133,9 +133,7 @@ def refuse(study: Study, quote: Quote) -> None:
         if cap is None:
             continue
         if value is None:
-            raise BadInput(
-                f"study.{name} is set, but device {device.name!r} has no known figure: set {missing}."
-            )
+            raise BadInput(f"study.{name} is set, but device {device.name!r} has no known figure: set {missing}.")
         if value > cap:
             raise OverBudget(
                 f"Not launched: study {study.name!r} needs {value:.4g} {unit}, over study.{name}={cap:g}. "

@@ -112,9 +112,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except PermissionError as error:
-            raise BadInput(
-                f"{self.describe(key)} cannot be read (permission denied): mend its rights."
-            ) from error
+            raise BadInput(f"{self.describe(key)} cannot be read (permission denied): mend its rights.") from error
 
     def exists(self, key: str) -> bool:
         if self.local is not None:

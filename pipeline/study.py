@@ -132,9 +132,7 @@ def expand(
     return planned
 
 
-def _sweep(
-    study: Study, label: str, sweep: Sweep, archs: dict[str, Arch], recipes: list[Recipe], data: Dataset
-):
+def _sweep(study: Study, label: str, sweep: Sweep, archs: dict[str, Arch], recipes: list[Recipe], data: Dataset):
     where = f"study.sweeps.{label}" if study.sweeps else "study"
     for name in sweep.archs or archs:
         if name not in archs:
@@ -152,9 +150,7 @@ def _sweep(
                         yield Planned(trial, digest(trial), name)
 
 
-def _budgets(
-    study: Study, sweep: Sweep, where: str, arch: Arch, data: Dataset, samples: int
-) -> list[int]:
+def _budgets(study: Study, sweep: Sweep, where: str, arch: Arch, data: Dataset, samples: int) -> list[int]:
     given = [n for n in ("budgets", "epochs", "flops", "samples_per_param") if getattr(sweep, n)]
     if len(given) > 1:
         raise BadInput(f"{where} gives its budgets twice ({' and '.join(given)}): keep one.")

@@ -71,8 +71,8 @@ def quote_table(quote: Quote, title: str) -> Table:
     return table
 
 
-def running(store: Store) -> list[dict[str, Any]]:
-    """Progress records of segments whose heart beats, by arch."""
+def running(store: Store, study: str = "") -> list[dict[str, Any]]:
+    """Progress records of segments whose heart beats, by arch; of one study or of all."""
     found = []
     for key in store.keys("progress"):
         data = store.get(key)
@@ -80,7 +80,7 @@ def running(store: Store) -> list[dict[str, Any]]:
             note = json.loads(data) if data else None
         except ValueError:
             note = None  # being replaced by a newer one
-        if note and time.time() - float(note.get("heartbeat", 0)) < 60:
+        if note and study in ("", note["study"]) and time.time() - float(note.get("heartbeat", 0)) < 60:
             found.append(note)
     return sorted(found, key=lambda n: (n["arch"], n["key"]))
 
@@ -104,8 +104,8 @@ def running_table(notes: list[dict[str, Any]]) -> Table:
 class StudyView:
     """Progress of a whole study and of each running segment."""
 
-    def __init__(self, console: Console, plan: Plan, store: Store) -> None:
-        self.console, self.plan, self.store = console, plan, store
+    def __init__(self, console: Console, plan: Plan, store: Store, study: str) -> None:
+        self.console, self.plan, self.store, self.study = console, plan, store, study
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -147,13 +147,13 @@ class StudyView:
 
     def tick(self) -> None:
         if self.console.is_terminal:
-            self.live.update(Group(self.progress, running_table(running(self.store))))
+            self.live.update(Group(self.progress, running_table(running(self.store, self.study))))
         elif time.monotonic() - self.spoke >= PLAIN_SECONDS:
             self.spoke = time.monotonic()
             task = self.progress.tasks[0]
             now = ", ".join(
                 f"{n['arch']} {n['work']} {n.get('step', n['first_step'])}/{n['last_step']}"
-                for n in running(self.store)
+                for n in running(self.store, self.study)
             )
             self.console.print(
                 f"{task.completed:.0f}/{task.total:.0f} segments, {self.flops_done / self.flops:.0%} of FLOPs; "

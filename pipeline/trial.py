@@ -67,9 +67,7 @@ class Pretrain:
     def trajectory(self) -> str:
         """Digest of everything that fixes the weights on the trunk: the trial without its horizon."""
         recipe = replace(self.recipe, cooldown=0.0)
-        return digest(
-            {"trajectory": (self.arch, recipe, self.subset, self.seed), "schedule": recipe.schedule}
-        )
+        return digest({"trajectory": (self.arch, recipe, self.subset, self.seed), "schedule": recipe.schedule})
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,7 @@ SIZES = [4_096, 12_288, 28_800]
 SEEDS = [0, 1]
 DATASET = sha256(b"fractal").hexdigest()
 DIGITS = sha256(b"digits").hexdigest()
-CONVENTION = (
-    "2 per multiply-add; training = 3 x forward x samples seen; padding included; own budget, not shared"
-)
+CONVENTION = "2 per multiply-add; training = 3 x forward x samples seen; padding included; own budget, not shared"
 
 
 def law(family: str, flops: float) -> float:

@@ -34,9 +34,7 @@ def test_csv_and_parquet_hold_the_rows(tmp_path: Path, rows: list[dict[str, Any]
     for record in frame.to_dict("records"):
         row = by_digest[str(record["digest"])]
         assert record["train_flops"] == row["train_flops"]
-        assert record["val_error"] == row["val_error"] or (
-            pd.isna(record["val_error"]) and row["val_error"] is None
-        )
+        assert record["val_error"] == row["val_error"] or (pd.isna(record["val_error"]) and row["val_error"] is None)
     sums = "select family, count(*), sum(budget) from '{}' group by family order by family"
     asked = [query(sums.format(path)) for path in made]
     assert asked[0] == asked[1]

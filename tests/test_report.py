@@ -35,9 +35,7 @@ def island(html: str) -> dict[str, Any]:
 
 def test_import_is_light() -> None:
     code = "import sys, pipeline.report.page, pipeline.report.export; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {
         "torch",
         "ray",
@@ -81,9 +79,7 @@ def test_page_names_no_other_host(html: str) -> None:
     assert "default-src 'none'" in shell
 
 
-@pytest.mark.parametrize(
-    "evil", ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}"]
-)
+@pytest.mark.parametrize("evil", ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}"])
 def test_everything_from_outside_is_escaped(evil: str) -> None:
     row = {
         **synthetic.rows()[0],
@@ -181,10 +177,7 @@ def test_seed_means() -> None:
 def test_learning_rate_is_bracketed_only_inside() -> None:
     row = synthetic.rows()[0]
     tried = [{**row, "lr": lr, "val_error": e} for lr, e in ((1e-4, 0.5), (1e-3, 0.3), (1e-2, 0.4))]
-    assert (
-        "ViT: 0.00010, 0.0010, 0.010 (bracketed)"
-        in dict(checklist.checklist(tried, {}, {}))["learning rates"]
-    )
+    assert "ViT: 0.00010, 0.0010, 0.010 (bracketed)" in dict(checklist.checklist(tried, {}, {}))["learning rates"]
     tried[1]["val_error"] = 0.6
     assert "(not bracketed" in dict(checklist.checklist(tried, {}, {}))["learning rates"]
 

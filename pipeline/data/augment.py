@@ -21,7 +21,9 @@ def augment(images_BCHW: Tensor, seed: int, counters_B: Tensor, crop_padding: in
     draws = _hash(counters_B, seed)
     if crop_padding:
         side = 2 * crop_padding + 1
-        images_BCHW = _crop(images_BCHW, crop_padding, draws % side, torch.div(draws, side, rounding_mode="floor") % side)
+        images_BCHW = _crop(
+            images_BCHW, crop_padding, draws % side, torch.div(draws, side, rounding_mode="floor") % side
+        )
     if flip:
         mirrored_B = (torch.div(draws, 1 << 40, rounding_mode="floor") & 1).bool()
         images_BCHW = torch.where(mirrored_B[:, None, None, None], images_BCHW.flip(3), images_BCHW)

@@ -84,9 +84,7 @@ class Batches:
 
 
 class SegmentData(L.LightningDataModule):
-    def __init__(
-        self, reader: Reader, subset: Subset, seed: int, batch_size: int, first: int, last: int
-    ) -> None:
+    def __init__(self, reader: Reader, subset: Subset, seed: int, batch_size: int, first: int, last: int) -> None:
         super().__init__()
         self.batches = Batches(reader, subset, seed, batch_size, first, last)
 

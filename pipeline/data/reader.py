@@ -42,9 +42,7 @@ class Reader:
         manifest = read_manifest(folder)
         index = read_index(folder, split)
         if not len(index):
-            raise BadInput(
-                f"Data set {manifest.name!r} has no {split} images: prepare it with a larger {split}_share."
-            )
+            raise BadInput(f"Data set {manifest.name!r} has no {split} images: prepare it with a larger {split}_share.")
         dataset = manifest.dataset()
         reader = cls(folder, split, dataset, index, [folder / s.name for s in manifest.shards[split]])
         if len(index) * dataset.image_size**2 * dataset.channels <= cache_bytes:

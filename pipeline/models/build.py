@@ -9,9 +9,7 @@ from pipeline.models.resnet import BiTResNet, StdConv
 from pipeline.models.vit import Encoder, VisionTransformer
 
 
-def build(
-    arch: Arch, image_size: int, channels: int, classes: int, seed: int, dropout: float = 0.0
-) -> nn.Module:
+def build(arch: Arch, image_size: int, channels: int, classes: int, seed: int, dropout: float = 0.0) -> nn.Module:
     """A model with ``forward(x) -> logits``, ``features(x) -> representation`` and ``head``.
 
     The same seed gives the same weights in any process. Raises BadInput for a shape the images do not fit.

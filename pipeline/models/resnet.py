@@ -23,7 +23,12 @@ class StdConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         # A batch norm over the flattened kernels is the fused form of (w - mean) / sqrt(var + eps).
         flat = F.batch_norm(
-            self.weight.reshape(1, self.out_channels, -1), None, None, training=True, momentum=0.0, eps=STANDARD_EPS
+            self.weight.reshape(1, self.out_channels, -1),
+            None,
+            None,
+            training=True,
+            momentum=0.0,
+            eps=STANDARD_EPS,
         )
         return self._conv_forward(input, flat.view_as(self.weight), None)
 

@@ -74,14 +74,10 @@ def scaling(points: list[Row], analysis: dict[str, Any], axis: str, metric: str,
     marks.append(frame.trails(points))
     for rows, dash in ((before, [1, 0]), (beyond, [6, 4])):
         if rows:
-            line = alt.Chart(alt.Data(values=rows)).mark_line(
-                strokeWidth=2.5, strokeDash=dash, clip=True, aria=False
-            )
+            line = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2.5, strokeDash=dash, clip=True, aria=False)
             marks.append(line.encode(x=frame.x(), y=frame.y(), color=frame.color()))
     if rings:
-        ring = alt.Chart(alt.Data(values=rings)).mark_point(
-            shape="circle", size=210, filled=False, style="ring"
-        )
+        ring = alt.Chart(alt.Data(values=rings)).mark_point(shape="circle", size=210, filled=False, style="ring")
         tips = [
             tip("name", "family"),
             tip("shown", "held out, observed"),
@@ -108,9 +104,7 @@ def learning(points: list[Row], names: list[str], x_title: str) -> Row:
     named = [{**p, "name": theme.title(p["family"]), "short": p["run"][:12]} for p in points]
     line = alt.Chart(alt.Data(values=named)).mark_line(strokeWidth=1.4, opacity=0.6, clip=True)
     tips = [tip("name", "family"), tip("arch", "arch"), tip("short", "trial")]
-    drawn = line.encode(
-        x=frame.x(), y=frame.y(), color=frame.color(legend=True), detail="run:N", tooltip=tips
-    )
+    drawn = line.encode(x=frame.x(), y=frame.y(), color=frame.color(legend=True), detail="run:N", tooltip=tips)
     return _finish([drawn], names, f"training loss against {x_title}, one line a trial", 320)
 
 
@@ -129,11 +123,7 @@ def _law_rows(laws: list[Row], points: list[Row]) -> tuple[list[Row], list[Row],
         before += [{**label, "x": x, "y": curve["mid"][i]} for i, x in at if x <= limit]
         # the dashed part starts where the solid one ends, so that the line has no gap
         last = max((i for i, x in at if x <= limit), default=0)
-        beyond += (
-            [{**label, "x": x, "y": curve["mid"][i]} for i, x in at if i >= last]
-            if last + 1 < len(at)
-            else []
-        )
+        beyond += [{**label, "x": x, "y": curve["mid"][i]} for i, x in at if i >= last] if last + 1 < len(at) else []
         if "lo" in curve:
             shade += [{**label, "x": x, "lo": curve["lo"][i], "hi": curve["hi"][i]} for i, x in at]
         for held in held_out(law):
@@ -234,7 +224,5 @@ def _caption(analysis: dict[str, Any], axis: str) -> str:
     if any(c.get("axis") == axis and c.get("answer") == "crosses" for c in analysis.get("crossings") or []):
         parts.append("Dotted vertical: estimated crossing, with its interval.")
     if axis == "compute":
-        parts.append(
-            "Training FLOPs at 2 per multiply-add, 3 × forward × samples seen; runs on the largest subset."
-        )
+        parts.append("Training FLOPs at 2 per multiply-add, 3 × forward × samples seen; runs on the largest subset.")
     return " ".join(parts)

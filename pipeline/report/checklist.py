@@ -48,9 +48,7 @@ def _learning_rates(rows: list[Row], metric: str) -> str:
         rates = sorted({lr for tried in places.values() for lr in tried})
         if not rates:
             continue
-        verdict = (
-            "bracketed" if any(_inside(tried) for tried in places.values()) else "not bracketed in this study"
-        )
+        verdict = "bracketed" if any(_inside(tried) for tried in places.values()) else "not bracketed in this study"
         said.append(f"{theme.title(family)}: {', '.join(numbers.digits(r, 2) for r in rates)} ({verdict})")
     return "; ".join(said)
 
@@ -75,9 +73,7 @@ def _span(rows: list[Row], field: str) -> str:
 
 
 def _listed(rows: list[Row], field: str) -> str:
-    return ", ".join(
-        sorted({str(r[field]) for r in rows if r.get(field) is not None}, key=lambda s: (len(s), s))
-    )
+    return ", ".join(sorted({str(r[field]) for r in rows if r.get(field) is not None}, key=lambda s: (len(s), s)))
 
 
 def _only(rows: list[Row], field: str, short: int | None = None) -> str:
@@ -95,9 +91,7 @@ def _outcomes(rows: list[Row], study: dict[str, Any]) -> str:
 def _versions(rows: list[Row], study: dict[str, Any]) -> str:
     crossover = _only(rows, "crossover_version") or str(study.get("version") or "")
     torch = _only(rows, "torch_version")
-    return ", ".join(
-        part for part in (crossover and f"Crossover {crossover}", torch and f"torch {torch}") if part
-    )
+    return ", ".join(part for part in (crossover and f"Crossover {crossover}", torch and f"torch {torch}") if part)
 
 
 def _text(value: Any) -> str:

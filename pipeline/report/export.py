@@ -51,15 +51,11 @@ def export(
     if "parquet" in wanted:
         made.append(_parquet(target / "trials.parquet", columns, typed))
     if "latex" in wanted:
-        made.append(
-            _publish(target / "laws.tex", lambda path: path.write_text(latex(analysis or {}), "utf-8"))
-        )
+        made.append(_publish(target / "laws.tex", lambda path: path.write_text(latex(analysis or {}), "utf-8")))
     return made
 
 
-def figures(
-    rows: list[Row], analysis: Row, folder: Path | str, formats: Iterable[str] = ("svg", "png")
-) -> list[Path]:
+def figures(rows: list[Row], analysis: Row, folder: Path | str, formats: Iterable[str] = ("svg", "png")) -> list[Path]:
     """One file for each chart of the page and each format, in the light colours; no browser is used.
 
     Returns the paths written. Raises BadInput for an unknown format.
@@ -79,9 +75,7 @@ def figures(
         spec = {**chart.spec, "width": 640, "autosize": "pad", "background": "white", "padding": 12}
         for form in wanted:
             data = draw[form](spec)
-            made.append(
-                _publish(target / f"{chart.name}.{form}", lambda path, data=data: path.write_bytes(data))
-            )
+            made.append(_publish(target / f"{chart.name}.{form}", lambda path, data=data: path.write_bytes(data)))
     return made
 
 
@@ -183,9 +177,7 @@ def _folder(folder: Path | str) -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(
-            f"Cannot write to {target} ({error.strerror}): name a folder that can be made."
-        ) from error
+        raise BadInput(f"Cannot write to {target} ({error.strerror}): name a folder that can be made.") from error
     return target
 
 

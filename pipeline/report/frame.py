@@ -64,9 +64,7 @@ class Frame:
             tip("short", "trial"),
         ]
         shape = alt.Shape("name:N", scale=alt.Scale(domain=[theme.title(f) for f in self.names]))
-        dot = alt.Chart(alt.Data(values=named)).mark_point(
-            filled=True, size=70, opacity=0.95, style="dot", clip=True
-        )
+        dot = alt.Chart(alt.Data(values=named)).mark_point(filled=True, size=70, opacity=0.95, style="dot", clip=True)
         return dot.encode(x=self.x(), y=self.y(), color=self.color(legend=True), shape=shape, tooltip=tips)
 
     def trails(self, points: list[Row]) -> Any:

@@ -78,8 +78,7 @@ def render(rows: list[Row], analysis: Row, study: Row) -> str:
         level=numbers.share(levels[0] if levels else 0.9),
         rows=rows,
         outcomes=[
-            {"name": o, "count": sum(r.get("outcome") == o for r in rows)}
-            for o in ("done", "diverged", "failed")
+            {"name": o, "count": sum(r.get("outcome") == o for r in rows)} for o in ("done", "diverged", "failed")
         ],
         exclusions=tables.exclusions(rows, analysis),
         checklist=checklist.checklist(rows, analysis, study),
@@ -120,9 +119,7 @@ def headline(rows: list[Row], analysis: Row) -> str:
     done = len(series.finished(rows, "pretrain"))
     if not rows:
         return "No trial has finished yet, so there is nothing to compare."
-    return (
-        f"{done} pre-training {'trial has' if done == 1 else 'trials have'} finished: too few to fit a law."
-    )
+    return f"{done} pre-training {'trial has' if done == 1 else 'trials have'} finished: too few to fit a law."
 
 
 def status(rows: list[Row], analysis: Row, study: Row) -> str:
@@ -161,9 +158,7 @@ def missing(rows: list[Row], analysis: Row, study: Row) -> list[str]:
         found.append("Spread between seeds: no point was run with two seeds.")
     unusable = len(done) - sum(numbers.finite(r.get(metric)) is not None for r in done)
     if unusable:
-        found.append(
-            f"{unusable} finished {'trial' if unusable == 1 else 'trials'} without a {numbers.words(metric)}."
-        )
+        found.append(f"{unusable} finished {'trial' if unusable == 1 else 'trials'} without a {numbers.words(metric)}.")
     return found
 
 

@@ -35,9 +35,7 @@ def trials(rows: list[Row], metric: str) -> dict[str, Any]:
     ``all`` holds every recorded value in the order of ``fields``; ``same`` what all rows share.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    same = {
-        n: rows[0].get(n) for n in names if len(rows) > 1 and all(r.get(n) == rows[0].get(n) for r in rows)
-    }
+    same = {n: rows[0].get(n) for n in names if len(rows) > 1 and all(r.get(n) == rows[0].get(n) for r in rows)}
     fields = [name for name in names if name not in same]
     shown = []
     for row in sorted(rows, key=_trial_order):
@@ -126,9 +124,7 @@ def exclusions(rows: list[Row], analysis: dict[str, Any]) -> list[Row]:
     for row in rows:
         if row.get("outcome") in ("failed", "diverged"):
             key = (str(row["outcome"]), str(row.get("reason") or "no reason recorded"))
-            groups.setdefault(key, []).append(
-                _run(str(row.get("digest") or ""), row, str(row.get("log") or ""))
-            )
+            groups.setdefault(key, []).append(_run(str(row.get("digest") or ""), row, str(row.get("log") or "")))
     for law in series.laws(analysis):
         for left_out in law.get("excluded") or []:
             run = str(left_out.get("run") or "")

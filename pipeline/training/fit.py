@@ -88,12 +88,12 @@ def fit(
     return Fitted(module, state, curve, before + meter.seconds, seen / max(meter.seconds, 1e-9))
 
 
-def _trainer(
-    job: Job, recipe: Recipe, steps: int, meter: Meter, logger: Any, extra: dict[str, Any]
-) -> L.Trainer:
+def _trainer(job: Job, recipe: Recipe, steps: int, meter: Meter, logger: Any, extra: dict[str, Any]) -> L.Trainer:
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning", message=".*(does not have many workers|isn't logged|LeafSpec).*")
+    warnings.filterwarnings(
+        "ignore", module="lightning", message=".*(does not have many workers|isn't logged|LeafSpec).*"
+    )
     settings: dict[str, Any] = {
         "accelerator": "gpu" if job.placement.gpus_per_trial and torch.cuda.is_available() else "cpu",
         "devices": 1,

@@ -18,9 +18,7 @@ from pipeline.training.state import State, load_optimizer
 class Classifier(L.LightningModule):
     """Trains ``model`` by ``recipe`` from global step ``first_step`` of a run of ``steps``."""
 
-    def __init__(
-        self, model: nn.Module, recipe: Recipe, seed: int, steps: int, start: State | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, seed: int, steps: int, start: State | None = None) -> None:
         super().__init__()
         self.model, self.recipe, self.seed, self.steps = model, recipe, seed, steps
         self.start = start

@@ -20,7 +20,13 @@ class Pulse:
     ) -> None:
         self.store, self.key, self.lease, self.seconds = store, key, lease, seconds
         self.stop_key = stop_key
-        self.note = {"key": key, "host": socket.gethostname(), "pid": os.getpid(), "began": time.time(), **note}
+        self.note = {
+            "key": key,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "began": time.time(),
+            **note,
+        }
         self.stop_asked = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pulse-{key[-16:]}", daemon=True)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from pipeline.job import Job, Report
-from pipeline.ledger import Ledger, Outcome
 from pipeline.lease import Lease
+from pipeline.ledger import Ledger, Outcome
 from pipeline.plan import Work
 from pipeline.record import Record, log_key, partial_key, read_record, record_key, state_key
 from pipeline.result import make_result
@@ -116,9 +116,7 @@ def _finish(job: Job, record: Record) -> Report:
         datasets = {digest: home.dataset for digest, home in job.homes.items()}
         outcome = Outcome(record.outcome)
         Ledger(job.store).publish(
-            make_result(
-                segment.planned, datasets, outcome, record, record.reason, study=job.study, device=job.device
-            )
+            make_result(segment.planned, datasets, outcome, record, record.reason, study=job.study, device=job.device)
         )
     return Report(segment.key, record.outcome, record.reason, record.seconds)
 

@@ -1,7 +1,7 @@
 """State: weights and optimiser at one step, as safetensors. Nothing is ever unpickled.
 
-Layout: ``model/NAME`` and ``optimizer/INDEX/NAME`` tensors; metadata holds the step and a note as JSON. Sample order and
-dropout are pure functions of the step, so no iterator or generator state exists.
+Layout: ``model/NAME`` and ``optimizer/INDEX/NAME`` tensors; metadata holds the step and a note as JSON. The order of
+samples and dropout are pure functions of the step, so no iterator or generator state exists.
 """
 
 import json

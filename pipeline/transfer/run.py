@@ -41,9 +41,7 @@ def _few_shot(job: Job, trial: Transfer, protocol: FewShot) -> Done:
     train = open_reader(home.folder, "train", job.placement.cache_gib)
     test = open_reader(home.folder, "test", job.placement.cache_gib)
     ids = fewshot.draw(train.labels, protocol.shots, home.dataset.classes, trial.seed)
-    solution = fewshot.solve(
-        features(model, train, ids), train.labels[ids], home.dataset.classes, protocol.l2
-    )
+    solution = fewshot.solve(features(model, train, ids), train.labels[ids], home.dataset.classes, protocol.l2)
     error = fewshot.error(solution, features(model, test, np.arange(len(test))), test.labels)
     return Done(None, metrics={"test_error": error}, seconds=time.monotonic() - began)
 

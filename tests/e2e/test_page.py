@@ -95,9 +95,7 @@ def test_labels_of_marks_say_what_the_ledger_says(visit: Any) -> None:
     row = next(r for r in synthetic.rows() if r["arch"] == "vit_micro" and r["outcome"] == "done")
     dots = tab.locator("#chart-compute .mark-symbol path")
     labels = dots.evaluate_all("dots => dots.map(dot => dot.getAttribute('aria-label'))")
-    assert any(
-        row["digest"][:12] in (text or "") and f"{row['val_error'] * 100:.1f}" in text for text in labels
-    )
+    assert any(row["digest"][:12] in (text or "") and f"{row['val_error'] * 100:.1f}" in text for text in labels)
 
 
 def test_a_point_tells_about_its_trial(visit: Any) -> None:
@@ -119,9 +117,7 @@ def test_table_searches_sorts_and_shows_a_trial(visit: Any) -> None:
     header = tab.get_by_role("columnheader", name="Result")
     header.get_by_role("button").click()
     assert header.get_attribute("aria-sort") == "ascending"
-    shown = [
-        float(t.replace("%", "")) for t in tab.locator("#trials tbody tr td:nth-child(9)").all_inner_texts()
-    ]
+    shown = [float(t.replace("%", "")) for t in tab.locator("#trials tbody tr td:nth-child(9)").all_inner_texts()]
     assert shown == sorted(shown)
     tab.get_by_label("Search trials").fill("truncated")
     assert tab.locator("#trials tbody tr").count() == 1
