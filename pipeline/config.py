@@ -157,6 +157,8 @@ def _wrong_override(overrides: list[str], error: Exception) -> str:
         if f"'{key}'" in str(error) or f" {text}" in str(error):
             if (cause is not None and "could not be converted" in str(cause)) or "Invalid value" in str(cause):
                 return f"{text}: {_first_line(cause)}."
+            if "reference_type=Dict" in str(cause):
+                return f"{text}: to add an entry to {key} write +{key}.NAME=..., or give an existing one."
             return f"{text}: there is no key {key!r}: {_nearest_key(key, overrides, text)}"
     return f"The overrides do not compose: {_first_line(cause or error)}."
 

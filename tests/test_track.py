@@ -1,6 +1,5 @@
 """The W&B mirror against real wandb processes and a real server on loopback."""
 
-import gc
 import os
 import shutil
 import signal
@@ -91,6 +90,20 @@ def samples(stored: Any) -> list[float]:
     return [row["samples_seen"] for row in stored.rows if "samples_seen" in row]
 
 
+def in_child(scenario: str, folder: Path) -> None:
+    """Run a function of this file in a fresh process, which must end soon and say nothing."""
+    code = f"import test_track; from pathlib import Path; test_track.{scenario}(Path({str(folder)!r}))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def first_fragment(folder: Path) -> None:
+    run = begin(folder)
+    run.replay(points(1, 20))
+    run.finish(failed=True)
+
+
 def test_off_imports_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; from pipeline.track import *\n"
@@ -105,10 +118,7 @@ def test_off_imports_nothing(tmp_path: Path) -> None:
 
 
 def test_offline_fragments_of_two_processes_become_one_run(server: WandbStub, tmp_path: Path) -> None:
-    first = "from pathlib import Path; import test_track as t\n" + (
-        f"run = t.begin(Path({str(tmp_path)!r})); run.replay(t.points(1, 20)); run.finish(failed=True)"
-    )
-    subprocess.run([sys.executable, "-c", first], check=True, cwd=Path(__file__).parent)
+    in_child("first_fragment", tmp_path)
     run = begin(tmp_path)
     run.replay(points(11, 20))  # repeated by a restart from a checkpoint
     for row in points(18, 40):
@@ -166,50 +176,52 @@ def test_eight_trials_in_one_process_are_eight_runs(server: WandbStub, tmp_path:
         assert tracking._stored_mark([path]).samples == 5 * 32
 
 
-def test_killed_core_is_replaced_and_no_row_is_lost(server: WandbStub, tmp_path: Path) -> None:
-    run, other = begin(tmp_path), begin(tmp_path, run_id="cd" * 32)
+def kill_cores() -> None:
+    for pid in cores():
+        os.kill(pid, signal.SIGKILL)
+
+
+def log_slowly(run: TrialRun, first: int, last: int) -> None:
+    for row in points(first, last):
+        run.log(row)
+        time.sleep(0.01)
+
+
+def core_killed_twice(folder: Path) -> None:
+    run, other = begin(folder), begin(folder, run_id="cd" * 32)
     run.replay(points(1, 10))
     other.replay(points(1, 5))
     run.summary({"early": 1})
-    for first, last in ((11, 20), (21, 30)):
-        for pid in cores():
-            os.kill(pid, signal.SIGKILL)
-        for row in points(first, last):
-            run.log(row)
-            time.sleep(0.01)
-    other.log(points(6, 6)[0])
+    kill_cores()
+    log_slowly(run, 11, 20)
+    kill_cores()
+    log_slowly(run, 21, 30)
+    log_slowly(other, 6, 6)
     run.finish()
     other.finish()
     assert (run.status, other.status) == ("reattached", "reattached")
-    gc_killed()
+
+
+def core_always_dies(folder: Path) -> None:
+    run = begin(folder)
+    for step in range(1, 6):
+        log_slowly(run, 10 * step, 10 * step + 9)
+        kill_cores()
+    run.summary({"x": 1})
+    run.finish()
+    assert run.status.startswith("lost: ")
+
+
+def test_killed_core_is_replaced_and_no_row_is_lost(server: WandbStub, tmp_path: Path) -> None:
+    in_child("core_killed_twice", tmp_path)
     sync(tmp_path)
     assert samples(server.runs[RUN]) == [s * 32.0 for s in range(1, 31)]
     assert server.runs[RUN].summary["early"] == 1
     assert samples(server.runs["cd" * 32]) == [s * 32.0 for s in range(1, 7)]
 
 
-def gc_killed() -> None:
-    """wandb forgets the Popen of a core that was killed; collect it here, where its warning is expected."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-def test_core_that_always_dies_is_given_up(server: WandbStub, tmp_path: Path, monkeypatch: Any) -> None:
-    run = begin(tmp_path)
-    run.log(points(1, 1)[0])
-    monkeypatch.setattr(tracking, "_init", lambda *_: (_ for _ in ()).throw(ConnectionResetError("Connection lost")))
-    for pid in cores():
-        os.kill(pid, signal.SIGKILL)
-    for row in points(2, 20):
-        run.log(row)
-        time.sleep(0.01)
-    run.summary({"x": 1})
-    run.finish()
-    assert run.status == "lost: Connection lost"
-    gc_killed()
+def test_core_that_always_dies_is_given_up(server: WandbStub, tmp_path: Path) -> None:
+    in_child("core_always_dies", tmp_path)
 
 
 def test_unreachable_server_falls_back_to_offline(

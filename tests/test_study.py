@@ -1,0 +1,60 @@
+import pytest
+
+from pipeline.arch import ViT
+from pipeline.errors import BadInput
+from pipeline.recipe import Recipe
+from pipeline.study import Study, Sweep, Task, expand
+from pipeline.subset import Dataset
+
+DATA = {"toy": Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100)}
+ARCHS = {"vit": ViT(patch=8, depth=2, width=16, heads=2)}
+
+
+def budgets(sweep: Sweep) -> list[int]:
+    trials = expand(Study(data="toy", sweeps={"s": sweep}), ARCHS, [Recipe(batch_size=10)], DATA)
+    return sorted(p.pretrain.budget for p in trials.values())
+
+
+def test_four_ways_to_give_budgets() -> None:
+    arch = ARCHS["vit"]
+    assert budgets(Sweep(budgets=[995, 2000])) == [1000, 2000], "rounded up to whole batches"
+    assert budgets(Sweep(epochs=[2.0], sizes=[100, 500])) == [200, 1000]
+    assert budgets(Sweep(flops=[3.0 * arch.flops(32, 3, 10) * 700])) == [700]
+    assert budgets(Sweep(samples_per_param=[0.1])) == [-(-round(0.1 * arch.params(32, 3, 10)) // 10) * 10]
+
+
+def test_isoflop_gives_every_arch_the_same_compute() -> None:
+    archs = {**ARCHS, "wide": ViT(patch=8, depth=2, width=64, heads=2)}
+    trials = expand(Study(data="toy", sweeps={"s": Sweep(flops=[1e12])}), archs, [Recipe(batch_size=1)], DATA)
+    for p in trials.values():
+        assert 3 * p.pretrain.arch.flops(32, 3, 10) * p.pretrain.budget == pytest.approx(1e12, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        (Study(data="tyo", budgets=[1]), "did you mean 'toy'"),
+        (Study(data="toy"), "no budget"),
+        (Study(data="toy", budgets=[10], sizes=[1001]), "1,001 training images, but toy has 1,000"),
+        (Study(data="toy", budgets=[10], sizes=[-1]), "negative"),
+        (Study(data="toy", budgets=[0]), "positive"),
+        (Study(data="toy", sweeps={"s": Sweep(archs=["vti"], budgets=[10])}), "did you mean 'vit'"),
+        (Study(data="toy", sweeps={"s": Sweep(budgets=[10], epochs=[1.0])}), "budgets and epochs"),
+        (Study(data="toy", budgets=[10], tasks={"t": Task(data="x", shots=[1])}), "study.tasks.t.data"),
+        (Study(data="toy", budgets=[10], tasks={"t": Task(data="toy", shots=[101])}), "101 images of each"),
+    ],
+)
+def test_what_cannot_be_expanded_says_why(study: Study, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        expand(study, ARCHS, [Recipe()], DATA)
+
+
+def test_a_patch_that_does_not_divide_the_image_is_refused() -> None:
+    with pytest.raises(BadInput, match="patch of 7 px does not divide"):
+        expand(Study(data="toy", budgets=[10]), {"v": ViT(patch=7)}, [Recipe()], DATA)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "with space"])
+def test_a_study_name_is_a_folder_name(name: str) -> None:
+    with pytest.raises(BadInput, match=r"study\.name"):
+        Study(name=name)
