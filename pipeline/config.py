@@ -16,7 +16,7 @@ from pipeline.errors import BadInput, nearest
 from pipeline.placement import Placement
 from pipeline.price import Device
 from pipeline.recipe import Recipe
-from pipeline.study import Study
+from pipeline.study import Study, Sweep, Task
 from pipeline.track import Track
 
 PRESETS = Path(__file__).resolve().parent.parent / "conf"
@@ -75,6 +75,8 @@ def _register() -> None:
 
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
+    store.store(group="schema/task", name="default", node=Task)
+    store.store(group="schema/sweep", name="default", node=Sweep)
     for name, arch in FAMILIES.items():
         store.store(group="schema/arch", name=name, node=arch)
     for name, source in SOURCES.items():
@@ -91,7 +93,7 @@ def _split(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
 
     fixed: list[str] = []
     swept: list[list[str]] = []
-    for text in overrides:
+    for text in _typed_entries(overrides):
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
@@ -112,6 +114,21 @@ def _split(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
                 f"lists: write {key}=[...]."
             )
     return fixed, swept
+
+
+def _typed_entries(overrides: list[str]) -> list[str]:
+    """``+study.tasks.NAME...`` and ``+study.sweeps.NAME...`` add an entry of the right type: its schema goes first."""
+    entries = {"tasks": "task", "sweeps": "sweep"}
+    added: dict[str, None] = {}
+    plain = []
+    for text in overrides:
+        path = text.split("=", 1)[0].lstrip("+").split(".")
+        if text.startswith("+") and len(path) >= 3 and path[0] == "study" and path[1] in entries:
+            added[f"+schema/{entries[path[1]]}@study.{path[1]}.{path[2]}=default"] = None
+            plain.append(text.lstrip("+"))
+        else:
+            plain.append(text)
+    return [*added, *plain]
 
 
 def _spread_arch(overrides: list[str]) -> list[str]:
@@ -158,9 +175,30 @@ def _wrong_override(overrides: list[str], error: Exception) -> str:
             if (cause is not None and "could not be converted" in str(cause)) or "Invalid value" in str(cause):
                 return f"{text}: {_first_line(cause)}."
             if "reference_type=Dict" in str(cause):
-                return f"{text}: to add an entry to {key} write +{key}.NAME=..., or give an existing one."
+                return _missing_entry(key, text, overrides)
             return f"{text}: there is no key {key!r}: {_nearest_key(key, overrides, text)}"
-    return f"The overrides do not compose: {_first_line(cause or error)}."
+    return _wrong_preset(error)
+
+
+def _missing_entry(key: str, text: str, overrides: list[str]) -> str:
+    """A key below a dictionary (archs, data, sweeps, tasks) whose entry is not there."""
+    group = key.split(".")[0]
+    if group in ("data", "archs"):
+        choice = "arch" if group == "archs" else group
+        return f"{text}: the study has no {key.split('.')[1]!r} in {group}: choose it with {choice}=..."
+    return f"{text}: {_nearest_key(key, overrides, text)} To add an entry write +{key}=..."
+
+
+def _wrong_preset(error: Exception) -> str:
+    """A preset file whose key or value the schema does not have: file, key, and the nearest valid key."""
+    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
+    where = lines[0].split(":")[0]
+    full = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
+    what = next((line for line in lines[1:] if line.startswith(("Key", "Value", "Invalid"))), lines[0])
+    hint = (
+        f" ({full}: {_nearest_key(full, [], '')})" if full and what.startswith("Key") else f" ({full})" if full else ""
+    )
+    return f"{where}: {what.rstrip('.')}{hint}."
 
 
 def _nearest_key(key: str, overrides: list[str], culprit: str) -> str:

@@ -1,0 +1,92 @@
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.arch import ViT
+from pipeline.config import PRESETS, load
+from pipeline.errors import BadInput, nearest
+from pipeline.track import TrackMode
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def presets(group: str) -> list[str]:
+    return sorted(p.stem for p in (PRESETS / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(g, n) for g in ("arch", "data", "recipe", "placement", "device", "track", "study") for n in presets(g)],
+)
+def test_every_preset_composes(group: str, name: str) -> None:
+    load([f"{group}={name}"])
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_every_preset_says_what_it_is_for(path: Path) -> None:
+    assert any(line.startswith("# ") and "@package" not in line for line in path.read_text().splitlines())
+
+
+def test_sweep_grammar() -> None:
+    loaded = load(["arch=vit_pico,resnet_pico", "recipe.lr=1e-3,3e-3", "study.seeds=[0,1,2]", "track=off"])
+    assert list(loaded.config.archs) == ["vit_pico", "resnet_pico"]
+    assert [r.lr for r in loaded.recipes] == [1e-3, 3e-3]
+    assert loaded.config.study.seeds == [0, 1, 2]
+    assert loaded.config.track.mode is TrackMode.off
+
+
+def test_arch_fields_reach_every_arch() -> None:
+    archs = load(["arch=vit_pico,vit_nano", "arch.depth=3"]).config.archs
+    assert [a.depth for a in archs.values() if isinstance(a, ViT)] == [3, 3]
+
+
+def test_a_folder_of_own_presets(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "mine.yaml").write_text("# @package study\nname: mine\nbudgets: [64]\n")
+    assert load(["study=mine"], tmp_path).config.study.budgets == [64]
+    (tmp_path / "study" / "wrong.yaml").write_text("# @package study\nbudgest: [64]\n")
+    with pytest.raises(BadInput, match=r"study.wrong.*budgest.*did you mean .study.budgets"):
+        load(["study=wrong"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("study.nam=x", "did you mean 'study.name'"),
+        ("recipe.batchsize=3", "did you mean 'recipe.batch_size'"),
+        ("recpe.lr=3", "did you mean 'recipe'"),
+        ("recipe.batch_size=big", "'big' of type 'str' could not be converted to Integer"),
+        ("recipe.optimizer=adam", "adam"),
+        ("study=quikstart", "did you mean 'quickstart'"),
+        ("arch=vit_pcio", "did you mean 'vit_pico'"),
+        ("+study.foo=1", "There is no key 'study.foo'"),
+        ("+foo=1", "There is no key 'foo'"),
+        ("recipe.lr=-1", "recipe.lr must be a positive number"),
+        ("placement.threads=0", "placement.threads must be positive"),
+        ("study.budgets=1,2", r"write study.budgets=\[...\]"),
+        ("nonsense", "is not an override"),
+        ("data.fractal.classes=0", "choose it with data="),
+    ],
+)
+def test_bad_overrides_get_one_sentence(override: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence) as caught:
+        load([override])
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(min_size=1, max_size=12), st.lists(st.text(min_size=1, max_size=12), max_size=5))
+def test_nearest_always_says_something(name: str, valid: list[str]) -> None:
+    assert nearest(name, valid)
+
+
+def test_no_config_is_edited_after_it_was_read() -> None:
+    """Outside the dataclasses themselves nothing assigns to a field of a config object."""
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            for target in targets:
+                text = ast.unparse(target)
+                assert not any(f"{n}." in text for n in ("config", "placement", "recipe", "study")), f"{path}: {text}"
