@@ -23,6 +23,7 @@ from pipeline.record import stored_steps
 from pipeline.store import Store
 from pipeline.study import Planned, expand
 from pipeline.subset import Dataset
+from pipeline.track import probe
 from pipeline.trial import difference
 
 console = Console(highlight=False)
@@ -90,8 +91,11 @@ def run(arguments: Namespace) -> int:
     manifest = _manifest(prepared)
     manifest.save(prepared.store)
     config = prepared.config
+    track, why_offline = probe(config.track)
+    if why_offline:
+        console.print(f"W&B stays offline for this study: {why_offline}", markup=False)
     with StudyView(console, prepared.plan, prepared.store, config.study.name) as view:
-        summary = execute(prepared.plan, _job_maker(prepared), config.placement, config.track, view.event, view.tick)
+        summary = execute(prepared.plan, _job_maker(prepared), config.placement, track, view.event, view.tick)
     if summary.interrupted:
         left = len(prepared.plan.trials) - len(prepared.plan.known) - summary.done - summary.diverged
         console.print(f"Interrupted; the states are saved, {left} trials are left; the same command continues.")

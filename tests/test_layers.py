@@ -26,6 +26,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
         6,
         (
             *("pipeline.cluster", "pipeline.gang", "pipeline.track", "pipeline.fragment", "pipeline.mirror"),
+            "pipeline.wandb_service",
             *("pipeline.conclude", "pipeline.terminal"),
         ),
     ),
@@ -33,7 +34,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
 ]
 ONLY = {
     "ray": {"pipeline.cluster", "pipeline.gang"},
-    "wandb": {"pipeline.track", "pipeline.fragment"},
+    "wandb": {"pipeline.wandb_service"},
     "hydra": {"pipeline.config"},
 }
 

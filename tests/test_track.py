@@ -14,6 +14,7 @@ import pytest
 from wandb_stub import WandbStub
 
 from pipeline import track as tracking
+from pipeline import wandb_service as service
 from pipeline.fragment import find_fragments, read_records
 from pipeline.track import Track, TrackMode, TrialRun, open_run, probe
 
@@ -27,14 +28,16 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStu
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(tracking, "_process", tracking._Process())
-    monkeypatch.setattr(tracking, "FINISH_SECONDS", 3.0)
+    fresh = service.Process()
+    monkeypatch.setattr(service, "process", fresh)
+    monkeypatch.setattr(tracking, "process", fresh)
+    monkeypatch.setattr(service, "FINISH_SECONDS", 3.0)
     before = dict(os.environ)
     with WandbStub() as stub:
         monkeypatch.setenv("WANDB_BASE_URL", stub.url)
         monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
         yield stub
-        tracking._replace_service(tracking._process.service)
+        service.replace_service(service.process.service)
     for name in [name for name in os.environ if name.startswith("WANDB") and name not in before]:
         os.environ.pop(name)
     assert not cores()
@@ -173,7 +176,7 @@ def test_eight_trials_in_one_process_are_eight_runs(server: WandbStub, tmp_path:
     written = [path for name in names for path in find_fragments(tmp_path, name)]
     assert sorted(path.stem.removeprefix("run-") for path in written) == names
     for path in written:
-        assert tracking._stored_mark([path]).samples == 5 * 32
+        assert service.stored_mark([path]).samples == 5 * 32
 
 
 def kill_cores() -> None:
@@ -224,12 +227,13 @@ def test_core_that_always_dies_is_given_up(server: WandbStub, tmp_path: Path) ->
     in_child("core_always_dies", tmp_path)
 
 
+@pytest.mark.slow
 def test_unreachable_server_falls_back_to_offline(
     server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(tracking, "INIT_SECONDS", 1.0)
-    monkeypatch.setattr(tracking, "LOGIN_SECONDS", 1.0)
+    monkeypatch.setattr(service, "INIT_SECONDS", 1.0)
+    monkeypatch.setattr(service, "LOGIN_SECONDS", 1.0)
     began = time.monotonic()
     fallback, reason = probe(Track(TrackMode.online))
     assert fallback == Track(TrackMode.offline)
@@ -262,6 +266,24 @@ def test_full_disk_is_said(server: WandbStub, tmp_path: Path, monkeypatch: pytes
     assert run.status == "lost: disk full"
 
 
+def test_folder_deleted_meanwhile_is_said(server: WandbStub, tmp_path: Path) -> None:
+    run = begin(tmp_path / "store")
+    run.replay(points(1, 3))
+    shutil.rmtree(tmp_path / "store")
+    run.finish()
+    assert run.status.startswith(("lost: rows are missing", "reattached"))
+
+
+def test_folder_deleted_under_a_run_and_rows_that_are_none(server: WandbStub, tmp_path: Path) -> None:
+    run = begin(tmp_path / "store")
+    run.replay(points(1, 3))
+    for row in (None, {"samples_seen": None}, {"samples_seen": "many"}, {"samples_seen": 128.0, "x": float("nan")}):
+        run.log(row)  # type: ignore[arg-type]
+    shutil.rmtree(tmp_path / "store")
+    run.finish()
+    assert run.status.startswith("lost: rows are missing in ")
+
+
 def test_unwritable_folder_is_said(server: WandbStub, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     run = begin(tmp_path / "file")
@@ -270,6 +292,7 @@ def test_unwritable_folder_is_said(server: WandbStub, tmp_path: Path) -> None:
     assert run.status.startswith("lost: ")
 
 
+@pytest.mark.slow  # imports torch
 def test_lightning_logs_into_the_same_run(server: WandbStub, tmp_path: Path) -> None:
     run = begin(tmp_path)
     logger = run.logger
@@ -293,13 +316,13 @@ def test_records_over_block_borders_and_torn_tails(server: WandbStub, tmp_path: 
     (path,) = find_fragments(tmp_path, RUN)
     whole = list(read_records(path))
     assert path.stat().st_size > 3 * 32 * 1024
-    assert tracking._stored_mark([path]).samples == 400 * 32
+    assert service.stored_mark([path]).samples == 400 * 32
     torn = tmp_path / "torn.wandb"
     for size in (0, 3, 7, 50, 40_000, path.stat().st_size - 1):
         torn.write_bytes(path.read_bytes()[:size])
         part = list(read_records(torn))
         assert part == whole[: len(part)]
-    assert tracking._stored_mark([torn]).samples == 400 * 32  # only the exit record is torn
+    assert service.stored_mark([torn]).samples == 400 * 32  # only the exit record is torn
 
 
 @pytest.mark.slow

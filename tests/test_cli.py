@@ -1,0 +1,117 @@
+"""The real command line: exit codes, one sentence each, nothing on a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = ["arch=vit_pico", "data=fractal", "recipe=tiny32", "study.data=fractal", "track=off", "study.budgets=[64,128]"]
+SMALL += ["data.fractal.classes=4", "data.fractal.per_class=20"]
+
+
+def crossover(*words: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    made = subprocess.run(
+        [sys.executable, "-m", "pipeline", *words], capture_output=True, text=True, cwd=cwd, timeout=120, check=False
+    )
+    assert made.returncode == code, made.stdout + made.stderr
+    assert "Traceback" not in made.stderr
+    return made
+
+
+def sentence(made: subprocess.CompletedProcess[str]) -> str:
+    (line,) = made.stderr.strip().splitlines()
+    return line
+
+
+def test_help_names_every_verb(tmp_path: Path) -> None:
+    text = crossover("--help", cwd=tmp_path).stdout
+    for verb in ("prepare", "plan", "run", "train", "status", "why", "logs", "fit", "report", "export"):
+        assert f"\n  {verb}" in text
+
+
+def test_plan_prices_the_quickstart_before_anything_exists(tmp_path: Path) -> None:
+    plain = json.loads(crossover("plan", "study=quickstart", "--json", cwd=tmp_path).stdout)
+    families = {line["family"]: line for line in plain["families"]}
+    assert set(families) == {"vit", "hybrid", "resnet"}
+    for line in families.values():
+        assert line["known"] == 0
+        assert 0 < line["flops"] < line["flops_unshared"]
+    assert plain["total"]["trials"] == len(plain["trials"])
+    assert not list(tmp_path.iterdir()), "a plan launches and writes nothing"
+
+
+@pytest.mark.parametrize(("cap", "value"), [("max_flops", 1e6), ("max_hours", 1e-9)])
+def test_over_a_cap_nothing_is_launched(tmp_path: Path, cap: str, value: float) -> None:
+    for verb in ("plan", "run"):
+        told = sentence(crossover(verb, *SMALL, f"study.{cap}={value}", cwd=tmp_path, code=3))
+        assert f"study.{cap}" in told
+    assert not (tmp_path / "runs" / "states").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["plan", "study=quikstart"], "quickstart"),
+        (["plan", "study=quickstart", "recipe.lrr=1"], "recipe.lr"),
+        (["plan", *SMALL, "arch.patch=5"], "does not divide"),
+        (["plan", *SMALL, "study.sizes=[1000000]"], "1,000,000"),
+        (["run", "study=cifar10"], "data.NAME.path"),
+        (["run", "study=cifar10", "data.cifar10.path=/does/not/exist"], "does not exist"),
+        (["plan", *SMALL, "placement.store=nonsense://x"], "cannot be opened"),
+        (["report", "study=quickstart"], "no study 'quickstart'"),
+        (["why"], "which trial"),
+        (["why", "abc"], "No trial"),
+        (["plan", "--conf", "/does/not/exist"], "is not a folder"),
+        (["plan", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path: Path, words: list[str], part: str) -> None:
+    assert part in sentence(crossover(*words, cwd=tmp_path, code=2))
+
+
+def test_a_truncated_archive_is_one_sentence(tmp_path: Path, shared_data: Path) -> None:
+    whole = (shared_data / "cifar10-jpeg.tar.gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[:100_000])
+    told = sentence(crossover("run", "study=cifar10", "data.cifar10.path=cut.tar.gz", cwd=tmp_path, code=2))
+    assert "cut.tar.gz" in told
+
+
+def test_train_fit_report_export_why_status(tmp_path: Path) -> None:
+    """One small study in this process, then every verb that reads what it left."""
+    crossover("train", *SMALL, cwd=tmp_path)
+    again = crossover("train", *SMALL, cwd=tmp_path)
+    assert "0 %" in again.stdout or "0%" in again.stdout
+    status = json.loads(crossover("status", "--json", cwd=tmp_path).stdout)
+    assert status["studies"]["custom"] == {"done": 2, "diverged": 0, "failed": 0, "left": 0}
+    fit = json.loads(crossover("fit", "--json", cwd=tmp_path).stdout)
+    assert fit["metric"] == "val_error"
+    assert crossover("report", cwd=tmp_path).stdout
+    assert "<html" in (tmp_path / "runs/studies/custom/report.html").read_text()
+    crossover("export", "--out", "tables", cwd=tmp_path)
+    import duckdb
+    import pandas as pd
+
+    frame = pd.read_parquet(tmp_path / "tables/trials.parquet")
+    assert len(frame) == len(pd.read_csv(tmp_path / "tables/trials.csv")) == 2
+    counted = duckdb.sql(f"select count(*) from '{tmp_path}/tables/trials.parquet'").fetchall()
+    assert counted == [(2,)]
+    why = crossover("why", frame["digest"][0][:12], "--json", cwd=tmp_path)
+    assert list(json.loads(why.stdout)["difference"]) == ["budget"]
+
+
+def test_a_trial_of_a_newer_ledger_is_refused(tmp_path: Path) -> None:
+    ledger = tmp_path / "runs" / "ledger"
+    ledger.mkdir(parents=True)
+    (ledger / f"{'a' * 64}.json").write_text(json.dumps({"format": 99}))
+    assert "newer Crossover" in sentence(crossover("plan", *SMALL, cwd=tmp_path, code=2))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    told = sentence(crossover("train", *SMALL, "placement.store=locked/runs", cwd=tmp_path, code=2))
+    assert "cannot be written" in told
