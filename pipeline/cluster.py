@@ -7,6 +7,7 @@ Ready segments, longest critical path first, each a plain Ray task; a few more i
 import contextlib
 import heapq
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -91,16 +92,25 @@ def execute(
     began = time.monotonic()
     if not plan.segments:
         return Summary()
-    with cluster(placement) as ray:
-        loop = _Loop(ray, plan, make_job, placement, track, on_event)
-        loop.run(on_tick)
+    loop = _Loop(plan, make_job, placement, track, on_event)
+    for attempt in range(placement.retries + 1):
+        try:
+            with cluster(placement) as ray:
+                loop.run(ray, on_tick)
+            break
+        except ClusterLost:
+            if attempt == placement.retries:
+                raise
     loop.summary.wall_seconds = time.monotonic() - began
     return loop.summary
 
 
+class ClusterLost(Exception):
+    """This node's raylet died; what was in flight is queued again."""
+
+
 @dataclass
 class _Loop:
-    ray: Any
     plan: Plan
     make_job: Callable[[Segment], Job]
     placement: Placement
@@ -113,12 +123,17 @@ class _Loop:
     """Held by another driver; looked at again every second."""
     stop_key: str = field(default_factory=lambda: f"stop/{uuid.uuid4().hex}")
 
-    def run(self, on_tick: Callable[[], None]) -> None:
-        self.task = self._remote()
-        slots = self._slots()
+    def __post_init__(self) -> None:
         for key, segment in self.plan.segments.items():
             if self.plan.parent(segment) is None:
                 self._push(key)
+
+    def run(self, ray: Any, on_tick: Callable[[], None]) -> None:
+        """To the end, or until interrupted. Raises ClusterLost when it may be run again on another cluster."""
+        self.ray = ray
+        self.task = self._remote()
+        slots = self._slots()
+        _interrupt_on_terminate()
         try:
             looked = time.monotonic()
             while self.ready or self.flying or self.busy:
@@ -170,6 +185,11 @@ class _Loop:
             key = self.flying.pop(ref)
             try:
                 report = self.ray.get(ref)
+            except (self.ray.exceptions.LocalRayletDiedError, self.ray.exceptions.RaySystemError) as error:
+                for lost in (key, *self.flying.values()):
+                    self._push(lost)
+                self.flying.clear()
+                raise ClusterLost(str(error)) from error
             except self.ray.exceptions.RayError as error:
                 self._failed(key, error)
             else:
@@ -254,6 +274,15 @@ class _Loop:
             pass  # asked twice: leave at once; the last checkpoint stands
         finally:
             store.delete(self.stop_key)
+
+
+def _interrupt_on_terminate() -> None:
+    """A polite kill saves the states like Ctrl-C does. Set after Ray's start, which puts a handler of its own."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _task(job: Job, track: Track) -> Report:

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import signal
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from pipeline.subset import Dataset
 from pipeline.track import probe
 from pipeline.trial import difference
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass
@@ -84,7 +83,6 @@ def run(arguments: Namespace) -> int:
     loaded = _load(arguments)
     if _printed(arguments, loaded):
         return 0
-    _interrupt_on_terminate()
     prepared = _plan(loaded, prepare_missing=True)
     _print_quote(prepared)
     refuse(loaded.config.study, prepared.quote)
@@ -249,7 +247,7 @@ def _homes(config: Config, prepare_missing: bool) -> dict[str, Home]:
         else:
             found = find(source, name, root)
         if found is not None:
-            homes[name] = Home(found[0], str(found[1]))
+            homes[name] = Home(found[0], str(found[1].absolute()))
             continue
         facts = source.facts(name)
         if facts is None:
@@ -370,12 +368,3 @@ def _print_quote(prepared: Prepared) -> None:
     console.print(quote_table(prepared.quote, f"Study {name}"))
     if any(not home.folder for home in prepared.homes.values()):
         console.print("Data not prepared yet: sizes are the declared ones, and no trial can be known.")
-
-
-def _interrupt_on_terminate() -> None:
-    """A polite kill saves the states like Ctrl-C does."""
-
-    def raise_interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, raise_interrupt)

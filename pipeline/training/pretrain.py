@@ -65,6 +65,7 @@ def pretrain(job: Job, pulse: Pulse, run: RunLog) -> Done:
         done.seconds += time.monotonic() - began
         fitted.state.optimizer = {}  # nothing trains on from a finished decay
         run.log({**fitted.curve[-1], "val/error": scores["error"], "val/loss": scores["loss"]})
+        run.summary(done.metrics)
     return done
 
 

@@ -49,8 +49,19 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(states)): p.read_bytes() for p in states.rglob("*.safetensors")}
 
 
-def workers(driver: int) -> list[int]:
-    """Ray's worker processes below this driver."""
+def working(folder: Path) -> list[int]:
+    """Processes that say they run a segment."""
+    found = []
+    for path in (folder / "runs" / "progress").glob("*.json"):
+        try:
+            found.append(json.loads(path.read_text())["pid"])
+        except (FileNotFoundError, ValueError):
+            continue
+    return found
+
+
+def below(driver: int, name: str) -> list[int]:
+    """Processes below this driver whose command line starts with ``name``."""
     found, frontier = [], [driver]
     while frontier:
         made = subprocess.run(
@@ -58,7 +69,7 @@ def workers(driver: int) -> list[int]:
         )
         rows = [line.split(None, 1) for line in made.stdout.splitlines()]
         frontier = [int(pid) for pid, _ in rows]
-        found += [int(pid) for pid, args in rows if args.startswith("ray::")]
+        found += [int(pid) for pid, args in rows if name in args.split()[0]]
     return found
 
 
@@ -113,9 +124,19 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, undisturbed: Path) -> None:
     for _ in range(2):
         wait_for(lambda: progress.exists() and any(progress.glob("*.json")))
         time.sleep(0.5)
-        for pid in workers(process.pid):
+        for pid in working(tmp_path):
             os.kill(pid, signal.SIGKILL)
         time.sleep(2)
+    finish(process)
+    assert science(tmp_path) == science(undisturbed)
+    assert weights(tmp_path) == weights(undisturbed)
+
+
+def test_a_killed_raylet_is_replaced_with_all_its_workers(tmp_path: Path, undisturbed: Path) -> None:
+    process = start(tmp_path)
+    wait_for(lambda: working(tmp_path))
+    (raylet,) = below(process.pid, "raylet")
+    os.kill(raylet, signal.SIGKILL)
     finish(process)
     assert science(tmp_path) == science(undisturbed)
     assert weights(tmp_path) == weights(undisturbed)
