@@ -1,155 +1,156 @@
-"""Fit: a form to points, robustly, on ln y. Many weightings, targets and starts in one damped Gauss-Newton.
-
-The objective is the sum (not the mean) of Huber terms of residuals in ln y, weighted per point. Every start is kept
-to the end and the best wins, so the answer does not depend on which start was lucky; there is no randomness here.
-"""
+"""Fit: one form to one set of points, robustly, with a status in words."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
-from pipeline.laws.forms import ALPHA, FLOOR_DEPTH, POWER, POWER_FLOOR, Form
+from pipeline.laws.forms import Array, Form, form_named
+from pipeline.laws.points import distinct
+from pipeline.laws.solver import objective, solve
 
-START_ALPHAS = (0.1, 0.3, 0.6, 1.2)
-START_FLOORS = (0.02, 0.5, 0.9)
-"""Shares of the smallest y."""
-ITERATIONS = 150
+HUBER = 1.345
+"""Huber's constant: 95 % efficiency under Gaussian noise, in units of the noise."""
+LEAST_DELTA = 1e-3
+"""Never treat less than 0.1 % as an outlier."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fit:
+    """A form with numbers. ``theta``, ``centre`` and ``offset`` are what evaluates; ``params`` is what is reported."""
+
     form: Form
-    theta: np.ndarray
-    """(draws, p)"""
-    loss: np.ndarray
-    """(draws,)"""
-    status: list[str]
-    """converged, at a bound (the floor or exponent is not identified), or not converged."""
+    theta: Array
+    centre: float
+    offset: float
+    params: dict[str, float]
+    status: str
+    """converged | at a bound | not identified"""
+    objective: float
     delta: float
+    starts: int
+    agree: int
+    """Starts that ended within 0.1 % of the best objective."""
+    condition: float
+    """Of the Jacobian with unit columns; above 1e6 the parameters cannot be told apart."""
+    residuals: Array
+    """ln y - ln prediction at the points fitted, in their order."""
+
+    def predict(self, x: ArrayLike) -> Array:
+        return np.exp(self.log(np.asarray(x, dtype=float)))
+
+    def log(self, x: Array, theta: Array | None = None) -> Array:
+        """ln of the curve at x [n]; with draws theta [B, p] the curves [B, n]."""
+        value, _ = self.form.log(self.theta if theta is None else theta, np.log(x) - self.centre)
+        return value + self.offset
 
 
-def check(x: np.ndarray, y: np.ndarray) -> None:
-    """Raises BadInput, in one sentence, for what no law can be fitted to."""
-    if x.shape != y.shape or x.ndim != 1:
-        raise BadInput(f"x and y must be lists of one length, not of shapes {x.shape} and {y.shape}.")
-    for name, values in (("x", x), ("y", y)):
-        if not np.isfinite(values).all():
-            raise BadInput(f"{name} holds {int((~np.isfinite(values)).sum())} values that are not finite: leave them out.")
-        if (values <= 0).any():
-            raise BadInput(f"{name} holds zero or negative values, which have no logarithm: leave them out.")
-
-
-def choose_form(x: np.ndarray) -> Form | None:
-    """A floor needs one distinct x more than its three parameters; a bare power law three; else there is no law."""
-    distinct = len(np.unique(x))
-    if distinct >= len(POWER_FLOOR.parameters) + 1:
-        return POWER_FLOOR
-    return POWER if distinct >= len(POWER.parameters) + 1 else None
+def shortage(form: Form, x: ArrayLike) -> str:
+    """Why there are too few places to fit this form, or nothing. One more is asked than the form has parameters."""
+    places, needed = distinct(np.atleast_1d(np.asarray(x, dtype=float))), form.size + 1
+    if places >= needed:
+        return ""
+    return f"a law with {form.size} parameters needs {needed} distinct places on the axis, and there {_are(places)}"
 
 
 def fit(
-    form: Form,
-    x: np.ndarray,
-    y: np.ndarray,
-    weights: np.ndarray | None = None,
-    targets: np.ndarray | None = None,
-    delta: float = 1e-3,
-    near: np.ndarray | None = None,
+    x: ArrayLike, y: ArrayLike, form: str = "power_floor", weights: ArrayLike | None = None, delta: float | None = None
 ) -> Fit:
-    """Fit every row of ``weights`` (draws, n) and ``targets`` (draws, n; ln y) at once.
+    """Fit ``form`` to positive x and y (1-D, same length) by the sum of Huber terms on ln y.
 
-    ``near`` (p,) adds a start, and with it fewer grid starts are tried: for bootstrap draws around a known optimum.
-    Raises BadInput for non-finite, zero or negative values.
+    ``delta`` is in units of ln y; without one it is 1.345 x the scatter about a least-squares fit (at least 1e-3).
+    Raises BadInput for values that are not finite and positive, and for fewer places than parameters + 1.
     """
-    check(x, y)
-    u = np.log(x)
-    goal = np.log(y)[None] if targets is None else targets
-    weight = np.ones_like(goal) if weights is None else weights
-    draws = max(len(goal), len(weight))
-    goal, weight = np.broadcast_to(goal, (draws, len(x))), np.broadcast_to(weight, (draws, len(x)))
-    centre = u.mean()  # ln A at the middle of the data is far better conditioned than at x = 1
-    starts = _starts(form, u - centre, np.log(y), near, centre)
-    theta = np.repeat(starts[None], draws, axis=0).reshape(-1, len(form.parameters))
-    repeat = len(starts)
-    low, high = _bounds(form, np.log(y))
-    theta, loss, settled = _descend(
-        form, u - centre, np.repeat(goal, repeat, 0), np.repeat(weight, repeat, 0), theta, delta, low, high
+    xs, ys = (np.asarray(a, dtype=float).ravel() for a in (x, y))
+    chosen = form_named(form)
+    w = np.ones_like(xs) if weights is None else np.asarray(weights, dtype=float).ravel()
+    _check(xs, ys, w, chosen)
+    order = np.lexsort((w, ys, xs))
+    centre, offset = float(np.log(xs[order]).mean()), float(np.log(ys[order]).mean())
+    u, v = (np.log(xs) - centre)[order], (np.log(ys) - offset)[order]
+    scaled = (w / w.mean())[order]
+    if delta is None:
+        rough, *_ = best_of(chosen, u, v, scaled, np.inf)
+        spread = np.median(np.abs(v - chosen.log(rough, u)[0])) * 1.4826
+        delta = max(LEAST_DELTA, HUBER * float(spread) * np.sqrt(len(u) / (len(u) - chosen.size)))
+    theta, value, starts, agree, done = best_of(chosen, u, v, scaled, delta)
+    fitted, gradient = chosen.log(theta, u)
+    condition = _condition(gradient, scaled)
+    residuals = np.empty_like(v)
+    residuals[order] = v - fitted
+    natural = chosen.natural(theta, centre, offset)
+    return Fit(
+        chosen,
+        theta,
+        centre,
+        offset,
+        dict(zip(chosen.parameters, map(float, natural), strict=True)),
+        _status(chosen, theta, condition, done),
+        value,
+        delta,
+        starts,
+        agree,
+        condition,
+        residuals,
     )
-    loss = loss.reshape(draws, repeat)
-    best = loss.argmin(1)
-    rows = np.arange(draws) * repeat + best
-    chosen = theta[rows]
-    status = [_status(form, t, bool(settled[r]), low, high) for t, r in zip(chosen, rows, strict=True)]
-    chosen[:, 0] += chosen[:, 1] * centre
-    return Fit(form, chosen, loss[np.arange(draws), best], status, delta)
 
 
-def _starts(form: Form, u: np.ndarray, goal: np.ndarray, near: np.ndarray | None, centre: float) -> np.ndarray:
-    floors = START_FLOORS if form is POWER_FLOOR else (0.0,)
-    alphas = START_ALPHAS if near is None else START_ALPHAS[1:3]
-    rows = []
-    for alpha in alphas:
-        for share in floors if near is None else floors[:2]:
-            rest = np.log(np.maximum(np.exp(goal) - share * np.exp(goal.min()), 1e-12))
-            row = [float(np.median(rest + alpha * u)), alpha]
-            rows.append([*row, float(goal.min() + np.log(share))] if form is POWER_FLOOR else row)
-    if near is not None:
-        rows.append([near[0] - near[1] * centre, *near[1:]])
-    return np.array(rows)
+def best_of(form: Form, u: Array, v: Array, w: Array, delta: float) -> tuple[Array, float, int, int, bool]:
+    """One problem from all its starts: (theta, objective, starts, starts that agree, converged)."""
+    starts = form.starts(u, v[None], w[None])[0]
+    count = len(starts)
+    theta, value, done = solve(form, u, np.tile(v, (count, 1)), np.tile(w, (count, 1)), starts, delta)
+    best = int(np.argmin(value))
+    agree = int(np.count_nonzero(value <= value[best] * 1.001 + 1e-15))
+    return theta[best], float(value[best]), count, agree, bool(done[best])
 
 
-def _bounds(form: Form, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low, high = [-np.inf, ALPHA[0]], [np.inf, ALPHA[1]]
-    if form is POWER_FLOOR:
-        low.append(float(goal.min() - FLOOR_DEPTH))
-        high.append(float(goal.max()))
-    return np.array(low), np.array(high)
+def refit(found: Fit, x: Array, v: Array, w: Array) -> Array:
+    """The same form to B other sets of ln y ``v`` [B, n] at the same x, weights [B, n] (0 leaves a point out).
+
+    Each from the fit's own optimum and from the best start of its own. Returns theta [B, p].
+    """
+    form, u, v = found.form, np.log(x) - found.centre, v - found.offset
+    starts = form.starts(u, v, w)
+    rank = np.stack(
+        [objective(v - form.log(starts[:, s], u)[0], w, found.delta) for s in range(starts.shape[1])], axis=1
+    )
+    own = starts[np.arange(len(v)), rank.argmin(1)]
+    both = np.concatenate([np.broadcast_to(found.theta, own.shape), own])
+    theta, value, _ = solve(form, u, np.tile(v, (2, 1)), np.tile(w, (2, 1)), both, found.delta)
+    first, second = value[: len(v)], value[len(v) :]
+    return np.where((first <= second)[:, None], theta[: len(v)], theta[len(v) :])
 
 
-def _huber(r: np.ndarray, delta: float) -> np.ndarray:
-    size = np.abs(r)
-    return np.where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta))
+def _check(x: Array, y: Array, w: Array, form: Form) -> None:
+    if not len(x) == len(y) == len(w):
+        raise BadInput(f"A fit needs as many x as y and weights, not {len(x)}, {len(y)} and {len(w)}.")
+    for name, values in (("x", x), ("y", y), ("weights", w)):
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            raise BadInput(
+                f"A law is fitted in logarithms, so every {name} must be finite and positive; value {bad[0]} is "
+                f"{values[bad[0]]:g}: leave it out and list it as excluded."
+            )
+    if short := shortage(form, x) if len(x) else "there is no point to fit":
+        raise BadInput(f"Cannot fit {form.name}: {short}.")
 
 
-def _descend(form, u, goal, weight, theta, delta, low, high):
-    """Levenberg-Marquardt with Huber reweighting, on (m, p) problems at once; parameters stay in their box."""
-    m, p = theta.shape
-    theta = np.clip(theta, low, high)
-    scale = 1.0 / delta  # of the objective: a small delta must not look like a flat one
-
-    def objective(t: np.ndarray) -> np.ndarray:
-        return (weight * _huber(form.log_value(t, u) - goal, delta)).sum(-1) * scale
-
-    damping = np.full(m, 1e-2)
-    loss = objective(theta)
-    settled = np.zeros(m, dtype=bool)
-    for _ in range(ITERATIONS):
-        r = form.log_value(theta, u) - goal
-        robust = weight / np.maximum(1.0, np.abs(r) / delta)
-        gradient_p = form.gradient(theta, u)
-        g = np.einsum("mnp,mn->mp", gradient_p, robust * r)
-        h = np.einsum("mnp,mn,mnq->mpq", gradient_p, robust, gradient_p)
-        diagonal = np.einsum("mpp->mp", h) + 1e-12
-        stepped = h + damping[:, None, None] * np.eye(p) * diagonal[:, None, :]
-        step = np.linalg.solve(stepped + 1e-14 * np.eye(p), g[..., None])[..., 0]
-        candidate = np.clip(theta - step, low, high)
-        new = objective(candidate)
-        better = new <= loss
-        moved = np.abs(candidate - theta).max(-1)
-        settled = (better & (moved < 1e-10)) | ((damping > 1e12) & ~better) | settled
-        theta = np.where(better[:, None], candidate, theta)
-        loss = np.where(better, new, loss)
-        damping = np.clip(np.where(better, damping * 0.2, damping * 8.0), 1e-14, 1e14)
-        if settled.all():
-            break
-    return theta, loss, settled | (damping > 1e10)
+def _condition(gradient: Array, w: Array) -> float:
+    columns = gradient * np.sqrt(w)[:, None]
+    norms = np.linalg.norm(columns, axis=0)
+    if not np.all(norms > 1e-12 * norms.max()):
+        return float("inf")
+    return float(np.linalg.cond(columns / norms))
 
 
-def _status(form: Form, theta: np.ndarray, settled: bool, low: np.ndarray, high: np.ndarray) -> str:
-    near = 1e-3
-    if form is POWER_FLOOR and theta[2] < low[2] + 0.7:
-        return "at a bound: no floor is seen"
-    if theta[1] < low[1] + near or theta[1] > high[1] - near:
-        return "at a bound: the exponent is not identified"
-    return "converged" if settled else "not converged"
+def _status(form: Form, theta: Array, condition: float, done: bool) -> str:
+    if not done or condition > 1e6:
+        return "not identified"
+    near = [min(t - low, high - t) < 1e-9 * (1 + abs(t)) for t, (low, high) in zip(theta, form.bounds, strict=True)]
+    return "at a bound" if any(near) else "converged"
+
+
+def _are(count: int) -> str:
+    return {0: "is none", 1: "is 1"}.get(count, f"are {count}")

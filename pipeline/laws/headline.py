@@ -1,0 +1,64 @@
+"""Headline: the project's question answered in one sentence, from the crossings of ViT and ResNet."""
+
+from collections.abc import Sequence
+
+from pipeline.laws import wording
+from pipeline.laws.crossover import Crossing
+from pipeline.laws.law import Law
+from pipeline.laws.points import AXES
+
+PAIR = {"vit", "resnet"}
+
+
+def headline(laws: Sequence[Law], crossings: Sequence[Crossing], missing: Sequence[str]) -> str:
+    """One sentence over both axes. Of another pair when ViT and ResNet are not both there."""
+    pair = PAIR if any({c.a, c.b} == PAIR for c in crossings) else None
+    pair = pair or ({crossings[0].a, crossings[0].b} if crossings else None)
+    if pair is None:
+        return _nothing(laws, missing)
+    parts = [_part(c) for axis in AXES for c in crossings if c.axis == axis and {c.a, c.b} == pair]
+    parts += [_unvaried(axis) for axis in AXES if not any(c.axis == axis for c in crossings)]
+    said = "; ".join(parts)
+    return f"{said[:1].upper()}{said[1:]}."
+
+
+def _part(c: Crossing) -> str:
+    """One axis in a clause: the answer, and how sure."""
+    a, b = wording.family(c.a), wording.family(c.b)
+    if c.answer == "crosses" and c.x and c.lo and c.hi:
+        of = " of training" if c.axis == "compute" else ""
+        interval = f"{wording.level(c.level)} interval {wording.span(c.axis, c.x, c.lo, c.hi)}"
+        return f"{a} overtakes {b} at {wording.place(c.axis, c.x)}{of} ({interval})"
+    if c.probability_in_range is None or not (c.range_lo and c.range_hi) or not c.leads:
+        why = c.sentence.split(", because ", 1)[-1].rstrip(".")
+        return f"{_along(c.axis)} the data cannot tell whether {a} and {b} cross, because {why}"
+    extent = wording.stretch(c.axis, c.range_lo, c.range_hi)
+    if c.answer == "none":
+        leader = max(c.leads, key=lambda name: (c.leads or {})[name])
+        behind = b if leader == c.a else a
+        return f"{_along(c.axis)} {wording.family(leader)} is ahead of {behind} all along from {extent}"
+    likely = c.probability_in_range >= c.level
+    end = f", and its {wording.level(c.level)} interval ends outside" if likely else " only"
+    return (
+        f"{_along(c.axis)} the data cannot tell whether {a} and {b} cross, because a crossing inside {extent} has a "
+        f"probability of {wording.chance(c.probability_in_range)}{end}"
+    )
+
+
+def _along(axis: str) -> str:
+    return {"compute": "in compute", "data": "in data"}.get(axis, f"on {axis}")
+
+
+def _unvaried(axis: str) -> str:
+    return "data was not varied" if axis == "data" else "compute was not varied"
+
+
+def _nothing(laws: Sequence[Law], missing: Sequence[str]) -> str:
+    families = sorted({law.family for law in laws})
+    if len(families) == 1:
+        return f"Only {wording.family(families[0])} was measured, so there is nothing to compare it with."
+    if not families:
+        return missing[0] if missing else "Nothing is measured yet."
+    names = wording.listed([wording.family(f) for f in families])
+    why = f" {missing[0]}" if missing else ""
+    return f"No axis has two families: {names} cannot be compared.{why}"
