@@ -31,7 +31,7 @@ class Shard:
 
 
 def header(name: str, size: int) -> bytes:
-    """A USTAR header of a regular file."""
+    """A USTAR header of a regular file: name of at most 100 bytes, size in bytes, everything else fixed."""
     fields = (
         name.encode().ljust(100, b"\0")
         + b"0000644\0"
@@ -51,7 +51,10 @@ def header(name: str, size: int) -> bytes:
 
 
 def write_shard(path: Path, items: Iterable[Item]) -> tuple[Shard, list[tuple[int, int]]]:
-    """Write one shard, in place only when it is whole. Returns it and (offset, size) of each image in it."""
+    """Write one shard, in place only when it is whole. Returns it and (offset, size) of each image in it.
+
+    Raises OSError, leaving nothing behind, when the disk is full.
+    """
     digest, places, position = hashlib.sha256(), [], 0
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,64 +1,96 @@
 """Prepare: source -> shards, index, manifest; atomic and resumable.
 
-Everything is made in a hidden folder beside the target and moved there by one rename. Images are first spooled to
-disk as they are read (so memory holds only an index), then split, ordered and packed; a killed run finds the spool
-and the shards it finished, and the bytes are the same whoever packs them.
+Everything is made in a hidden folder beside the target and moved there by one rename. Images are first spooled to disk
+as they are read (so memory holds only an index), then split, ordered and packed. A killed run continues from the images
+it had spooled and the shards it had finished, and the bytes are the same whoever packs them. Peak disk use is twice the
+data set.
 """
 
 import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.encode import encode
+from data_prep import durable
 from data_prep.manifest import FIELDS, SPLITS, Index, Manifest, read_manifest, save_indices
-from data_prep.order import cut_by_hash, permutation
-from data_prep.pack import Item, Shard, write_shard
+from data_prep.order import held_out, permutation
+from data_prep.shards import Packed, jobs, pack
 from data_prep.sources import Source
+from data_prep.spool import Spool, fill
 from pipeline.errors import BadInput
 from pipeline.subset import Dataset
 
-SHARD_BYTES = 64 * 2**20
-SHARD_SAMPLES = 10_000
-EXTENSIONS = ("jpg", "png")
+RULES = {
+    "split": "before ordering: of each class the images with the smallest content hash, copies together",
+    "conversion": "RGB; up to a quarter smaller: zero-padded; else short side resized, centre cut; kept if it fits",
+}
 
 
 def find(source: Source, name: str, root: Path) -> tuple[Dataset, Path] | None:
-    """The prepared data set, if it is complete."""
+    """The prepared data set and its folder, if it is complete. Reads dataset.json only.
+
+    When the files it was made from are gone, or no longer named, the one data set that was prepared under this name
+    with these fields stands for them; a path that was never prepared finds nothing.
+    """
     folder = _folder(source, name, root)
-    return (read_manifest(folder).dataset(), folder) if (folder / "dataset.json").exists() else None
+    if (folder / "dataset.json").exists():
+        return read_manifest(folder).dataset(), folder
+    if source.is_absent():
+        made = [(file.parent, read_manifest(file.parent)) for file in root.glob(f"{name}-{'?' * 12}/dataset.json")]
+        origins = {_origin(source)} if source.location() else {manifest.origin for _, manifest in made}
+        same = [(f, m) for f, m in made if m.source == source.describe() and m.origin in origins]
+        if len(same) == 1:
+            return same[0][1].dataset(), same[0][0]
+    return None
+
+
+def _origin(source: Source) -> str:
+    return hashlib.sha256(source.location().encode()).hexdigest()
 
 
 def prepare(
-    source: Source, name: str, root: Path, map: Callable[..., Any] = map, progress: Callable[[int], None] | None = None
+    source: Source,
+    name: str,
+    root: Path,
+    map: Callable[..., Any] = map,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Dataset, Path]:
-    """Make it, or continue making it. ``map`` may run the packing of shards elsewhere."""
+    """Make it, or continue making it.
+
+    ``map(function, jobs)`` may run the encoding and packing elsewhere, given the same file system: a pool's ``map`` or
+    a cluster's. ``progress`` is told how many images have been read. Raises BadInput, in one sentence, for a source
+    that cannot be read and for a disk that is full or not writable; what was made so far stays for the next attempt.
+    """
     folder = _folder(source, name, root)
     work = folder.with_name(f".{folder.name}.partial")
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        if found := find(source, name, root):
+            return found
+        root.mkdir(parents=True, exist_ok=True)
         with _alone(work):
             if found := find(source, name, root):
                 return found
-            spool = _spooled(source, work, progress or (lambda count: None))
-            _pack(source, name, spool, work, map)
-            for leftover in work.glob("spool*"):
-                leftover.unlink()
-            os.replace(work, folder)
+            work.mkdir(exist_ok=True)
+            try:
+                spool = fill(source, work, map, progress or (lambda count: None))
+                manifest = _pack(source, name, spool, work, map)
+            except BadInput:
+                shutil.rmtree(work)  # what a bad source gave is of no use to the mended one
+                raise
+            manifest.save(work)
+            _sweep(work, manifest)
+            durable.rename_folder(work, folder)
     except OSError as error:
         raise BadInput(_os_sentence(error, root)) from error
-    return read_manifest(folder).dataset(), folder
+    return manifest.dataset(), folder
 
 
 def _folder(source: Source, name: str, root: Path) -> Path:
@@ -68,181 +100,126 @@ def _folder(source: Source, name: str, root: Path) -> Path:
 @contextlib.contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Only one process prepares a data set; the others wait and find it done. The lock dies with its holder."""
-    with (work.parent / f"{work.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        work.mkdir(exist_ok=True)
-        yield
+    path = work.with_name(f"{work.name}.lock")
+    while True:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_file(lock.fileno(), path):
+                continue  # its holder removed it while we waited: another process may hold a new one
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
-@dataclass
-class Spool:
-    """Encoded images as read, in one file, and where each lies."""
-
-    path: Path
-    offset: np.ndarray
-    size: np.ndarray
-    split: np.ndarray
-    label: np.ndarray
-    extension: np.ndarray
-    hash: np.ndarray
-    classes: list[str]
+def _is_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
-def _spooled(source: Source, work: Path, progress: Callable[[int], None]) -> Spool:
-    done, data = work / "spool.npz", work / "spool.bin"
-    if not done.exists():
-        _spool(source, data, done, progress)
-    with np.load(done, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    classes = json.loads(bytes(arrays.pop("classes")).decode())
-    return Spool(data, classes=classes, **arrays)
-
-
-def _spool(source: Source, data: Path, done: Path, progress: Callable[[int], None]) -> None:
-    rows: list[tuple[int, int, int, int, int, int]] = []
-    names: dict[str, int] = {}
-    position = 0
-    with data.open("wb") as file:
-        for record in source.records():
-            image = encode(record, source.image_size)
-            label = names.setdefault(record.label, len(names))
-            content = int.from_bytes(hashlib.blake2b(image.data, digest_size=8).digest(), "little")
-            split, extension = SPLITS.index(record.split), EXTENSIONS.index(image.extension)
-            rows.append((position, len(image.data), split, label, extension, content))
-            position += file.write(image.data)
-            if len(rows) % 1000 == 0:
-                progress(len(rows))
-        file.flush()
-        os.fsync(file.fileno())
-    if not rows:
-        raise BadInput("The source holds no image.")
-    classes = sorted(names)
-    rank = np.array([classes.index(name) for name in names])
-    table = np.array(rows, dtype=np.uint64)
-    temporary = done.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez(
-            file,
-            offset=table[:, 0],
-            size=table[:, 1],
-            split=table[:, 2].astype(np.int8),
-            label=rank[table[:, 3].astype(np.int64)],
-            extension=table[:, 4].astype(np.int8),
-            hash=table[:, 5],
-            classes=np.frombuffer(json.dumps(classes).encode(), np.uint8),
-        )
-    os.replace(temporary, done)
-
-
-def _pack(source: Source, name: str, spool: Spool, work: Path, map: Callable[..., Any]) -> None:
+def _pack(source: Source, name: str, spool: Spool, work: Path, map: Callable[..., Any]) -> Manifest:
     split = _splits(source, spool)
+    _check_classes(spool, split, source)
     indices: dict[str, Index] = {}
-    shards: dict[str, list[Shard]] = {}
+    packed: dict[str, list[Packed]] = {}
     for code, part in enumerate(SPLITS):
         members = np.flatnonzero(split == code)
-        ordered = members[
-            permutation(spool.label[members], spool.hash[members], source.order, source.order_seed)
-        ]
-        jobs = list(_jobs(spool, part, ordered, work))
-        made = list(map(partial(_write, spool.path), jobs))
-        shards[part] = [shard for shard, _ in made]
-        indices[part] = _index(spool, ordered, made)
-    digest = save_indices(work, indices)
-    counts = {part: len(indices[part]) for part in SPLITS}
-    if not counts["train"]:
-        raise BadInput("The source has no training image: name its folder train/, or lower val_share and test_share.")
-    order = {"rule": source.order.value, "seed": source.order_seed}
-    Manifest(
-        name, spool.classes, source.image_size, 3, source.describe(), counts, order, shards, digest, rules=RULES
-    ).save(work)
-
-
-RULES = {
-    "split": "of each class, the images with the smallest content hash; before ordering",
-    "conversion": "RGB; up to a quarter smaller: zero-padded; else short side resized, centre cut; kept if it fits",
-}
+        rows = spool.rows[members]
+        order = permutation(rows["label"], rows["content"], source.order, source.order_seed)
+        packed[part] = list(map(partial(pack, spool.path), jobs(part, rows[order], work)))
+        indices[part] = _index(rows[order], packed[part])
+    return Manifest(
+        name=name,
+        classes=spool.classes,
+        image_size=source.image_size,
+        channels=3,
+        counts={part: len(index) for part, index in indices.items()},
+        content={part: index.digest() for part, index in indices.items()},
+        order={"rule": source.order.value, "seed": source.order_seed},
+        duplicates=_duplicates(indices),
+        source=source.describe(),
+        origin=_origin(source),
+        rules=RULES,
+        shards={part: [p.shard for p in listed] for part, listed in packed.items()},
+        index_sha256=save_indices(work, indices),
+        tools=_tools(),
+    )
 
 
 def _splits(source: Source, spool: Spool) -> np.ndarray:
     """The source's own splits; those it lacks are cut from training."""
-    split = spool.split.copy()
-    for code, share in ((2, source.test_share), (1, source.val_share)):
-        if share and not (split == code).any():
-            train = np.flatnonzero(split == 0)
-            whole = share if code == 2 or not source.test_share else share / (1 - source.test_share)
-            held = cut_by_hash(spool.hash[train], spool.label[train], whole)
-            split[train[held]] = code
+    split = spool.rows["split"].astype(np.int8)
+    lacking = [
+        (code, share)
+        for code, share in ((SPLITS.index("test"), source.test_share), (SPLITS.index("val"), source.val_share))
+        if share and not (split == code).any()
+    ]
+    train = np.flatnonzero(split == 0)
+    rows = spool.rows[train]
+    side = held_out(rows["content"], rows["label"], tuple(share for _, share in lacking))
+    split[train] = np.array([0, *(code for code, _ in lacking)], dtype=np.int8)[side]
     return split
 
 
-@dataclass(frozen=True)
-class _Job:
-    path: Path
-    first: int
-    offset: list[int]
-    size: list[int]
-    label: list[int]
-    extension: list[int]
-
-
-def _jobs(spool: Spool, part: str, ordered: np.ndarray, work: Path) -> Iterator[_Job]:
-    """Consecutive positions, cut by bytes and count."""
-    start, number = 0, 0
-    sizes = spool.size[ordered].astype(np.int64)
-    while start < len(ordered):
-        room = np.searchsorted(np.cumsum(sizes[start : start + SHARD_SAMPLES]), SHARD_BYTES) + 1
-        rows = ordered[start : min(start + int(room), start + SHARD_SAMPLES)]
-        yield _Job(
-            work / f"{part}-{number:05d}.tar",
-            start,
-            spool.offset[rows].tolist(),
-            spool.size[rows].tolist(),
-            spool.label[rows].tolist(),
-            spool.extension[rows].tolist(),
+def _check_classes(spool: Spool, split: np.ndarray, source: Source) -> None:
+    """Every class must have something to train on."""
+    trained = np.bincount(spool.rows["label"][split == 0], minlength=len(spool.classes))
+    if not trained.any():
+        raise BadInput("The source has no training image: name its folder train/, or lower val_share and test_share.")
+    if not trained.all():
+        name = spool.classes[int(np.argmin(trained))]
+        raise BadInput(
+            f"Class {name!r} has no training image: add some, remove the class, or lower val_share and test_share."
         )
-        start += len(rows)
-        number += 1
+    source.check(spool.classes)
 
 
-def _write(spool: Path, job: _Job) -> tuple[Shard, list[tuple[int, int, int]]]:
-    """One shard; returns it with (offset, size, crc32) of its images. Pure, so any process may do it."""
-    crcs: list[int] = []
-
-    def items() -> Iterator[Item]:
-        with spool.open("rb") as file:
-            rows = zip(job.offset, job.size, job.label, job.extension, strict=True)
-            for i, (offset, size, label, extension) in enumerate(rows):
-                file.seek(offset)
-                data = file.read(size)
-                crcs.append(zlib.crc32(data))
-                yield Item(f"{job.first + i:09d}", EXTENSIONS[extension], data, label)
-
-    shard, places = write_shard(job.path, items())
-    return shard, [(offset, size, crc) for (offset, size), crc in zip(places, crcs, strict=True)]
-
-
-def _index(spool: Spool, ordered: np.ndarray, made: list[tuple[Shard, list[tuple[int, int, int]]]]) -> Index:
-    places = [place for _, listed in made for place in listed]
-    table = np.array(places, dtype=np.uint64).reshape(-1, 3)
-    shard = np.repeat(np.arange(len(made)), [len(listed) for _, listed in made])
+def _index(rows: np.ndarray, packed: list[Packed]) -> Index:
     columns = {
-        "shard": shard,
-        "offset": table[:, 0],
-        "size": table[:, 1],
-        "label": spool.label[ordered],
-        "crc": table[:, 2],
+        "shard": np.repeat(np.arange(len(packed)), [len(p.offsets) for p in packed]),
+        "offset": np.concatenate([np.array(p.offsets, dtype=np.uint64) for p in packed] or [np.array([])]),
+        **{name: rows[name] for name in ("size", "label", "crc", "content")},
     }
     return Index(**{name: columns[name].astype(dtype) for name, dtype in FIELDS.items()})
 
 
+def _duplicates(indices: dict[str, Index]) -> dict[str, int]:
+    train = indices["train"].content
+    return {
+        "within train": len(train) - len(np.unique(train)),
+        "train in val": int(np.isin(train, indices["val"].content).sum()),
+        "train in test": int(np.isin(train, indices["test"].content).sum()),
+    }
+
+
+def _tools() -> dict[str, str]:
+    import PIL
+
+    return {"numpy": np.__version__, "pillow": PIL.__version__}
+
+
+def _sweep(work: Path, manifest: Manifest) -> None:
+    """Leave only what is published."""
+    kept = {"dataset.json", "index.npz", *(s.name for listed in manifest.shards.values() for s in listed)}
+    for file in work.iterdir():
+        if file.name not in kept:
+            file.unlink()
+
+
 def _os_sentence(error: OSError, root: Path) -> str:
+    where = error.filename or root
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(root).free / 2**20 if root.exists() else 0
         return f"No space is left in {root} ({free:.0f} MiB free): free some, and the same command continues."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{error.filename or root} cannot be used ({error.strerror}): mend its rights or set placement.data."
+        return f"{where} cannot be used ({error.strerror}): mend its rights or set placement.data."
     if error.errno == errno.ENOTEMPTY:
         return f"{error.filename2 or root} is in the way (it has no dataset.json): delete it and run again."
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return f"{error.filename or root} is a file where a folder is needed: set placement.data to another folder."
-    raise error
+        return f"{where} is a file where a folder is needed: set placement.data to another folder."
+    return (
+        f"{where} cannot be read or written ({error.strerror or error}): mend the disk, and the same command continues."
+    )

@@ -1,45 +1,51 @@
 """Verify: every shard against its digest, every image against its index entry; names the first bad one."""
 
 import hashlib
-import io
 import zlib
 from pathlib import Path
 
-from PIL import Image
-
-from data_prep.manifest import SPLITS, read_index, read_manifest
-from data_prep.pack import END
+from data_prep.manifest import SPLITS, Index, Manifest, read_index, read_manifest
+from data_prep.pack import END, Shard
 from pipeline.errors import BadInput
 
 
 def verify(folder: Path) -> int:
     """Images checked. Raises BadInput naming the first bad shard and key."""
     manifest = read_manifest(folder)
-    count = 0
     for split in SPLITS:
         index = read_index(folder, split)
-        if len(index) != manifest.counts[split]:
-            raise BadInput(f"{folder}: index.npz has {len(index)} {split} images, dataset.json says otherwise.")
+        _check_index(folder, manifest, split, index)
         first = 0
-        for number, shard in enumerate(manifest.shards[split]):
-            rows = range(first, first + shard.samples)
-            _shard(folder / shard.name, shard.sha256, shard.bytes, index, rows, number)
+        for shard in manifest.shards[split]:
+            _check_shard(folder / shard.name, shard, index, range(first, first + shard.samples))
             first += shard.samples
-            count += shard.samples
-    return count
+    return sum(manifest.counts.values())
 
 
-def _shard(path: Path, sha256: str, size: int, index, rows: range, number: int) -> None:
+def _check_index(folder: Path, manifest: Manifest, split: str, index: Index) -> None:
+    packed = sum(shard.samples for shard in manifest.shards[split])
+    if not len(index) == packed == manifest.counts[split] or index.digest() != manifest.content[split]:
+        raise BadInput(
+            f"{folder}: index.npz and dataset.json disagree on {split}: delete the folder and prepare again."
+        )
+
+
+def _check_shard(path: Path, shard: Shard, index: Index, rows: range) -> None:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"Shard {path} is missing or unreadable ({error.strerror}): prepare the data again.") from error
-    if len(data) == size and data.endswith(END) and hashlib.sha256(data).hexdigest() == sha256:
+        raise BadInput(
+            f"Shard {path} is missing or unreadable ({error.strerror}): delete its folder and prepare again."
+        ) from error
+    if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
         return
     for row in rows:
         start, length = int(index.offset[row]), int(index.size[row])
         image = data[start : start + length]
-        if int(index.shard[row]) != number or len(image) < length or zlib.crc32(image) != int(index.crc[row]):
-            raise BadInput(f"Shard {path}, key {row:09d}: the image is damaged or cut off. Delete its folder and prepare again.")
-        Image.open(io.BytesIO(image)).verify()
-    raise BadInput(f"Shard {path} is damaged outside its images (headers, labels or end block): prepare the data again.")
+        if len(image) < length or zlib.crc32(image) != int(index.crc[row]):
+            what = "cut off" if len(image) < length else "damaged"
+            raise BadInput(
+                f"Shard {path}, key {row:09d}: the image is {what}; delete the data set's folder and prepare again."
+            )
+    what = "has no end block" if not data.endswith(END) else "is damaged outside its images (headers or labels)"
+    raise BadInput(f"Shard {path} {what}: delete the data set's folder and prepare again.")

@@ -1,5 +1,11 @@
-"""Class folders, on disk or inside a tar or zip. Nothing is extracted, so no path of an archive is ever followed."""
+"""Class folders, on disk or inside a tar or zip. Nothing is extracted, so no path of an archive is ever followed.
 
+A tar that is cut off at a member's edge, or has one damaged header, ends like a whole one for ``tarfile``; here its end
+block and every header are checked, so nothing is lost in silence.
+"""
+
+import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -10,21 +16,45 @@ from data_prep.sources.base import Record
 from pipeline.errors import BadInput
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Raises BadInput for a damaged archive, one without images, or an unreadable file."""
-    found = 0
+    """Images in a fixed order. Raises BadInput for a damaged archive, an empty class, or an unreadable file."""
+    folders: set[PurePosixPath] = set()
+    classes: set[PurePosixPath] = set()
     for name, data in _members(path):
-        split, label = _place(PurePosixPath(name))
-        found += 1
-        yield Record(split, label, data, f"{path}:{name}")
-    if not found:
-        raise BadInput(f"{path} holds no image: it must have class folders with {', '.join(sorted(IMAGES)[:3])} files.")
+        if data is None:
+            folders.add(name)
+            continue
+        split, label = _place(name, path)
+        classes.add(name.parent)
+        yield Record(split, label, data, f"{path}: {name}")
+    if not classes:
+        raise BadInput(f"{path} holds no image: give class folders with .jpg or .png files, as CLASS/x.jpg.")
+    _refuse_empty(path, folders, classes)
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+def _refuse_empty(path: Path, folders: set[PurePosixPath], classes: set[PurePosixPath]) -> None:
+    """A folder beside the class folders, with nothing in it, is a class that somebody forgot to fill."""
+    beside = {folder.parent for folder in classes}
+    for folder in sorted(folders - classes):
+        inhabited = any(folder in image_folder.parents for image_folder in classes)
+        if folder.parent in beside and not inhabited and folder.name.lower() not in SPLITS:
+            raise BadInput(f"Class folder {folder} in {path} holds no image: fill or remove it.")
+
+
+def _members(path: Path) -> Iterator[tuple[PurePosixPath, bytes | None]]:
+    """(name, content) of images, (name, None) of folders."""
     try:
         if path.is_dir():
             yield from _folder(path)
@@ -34,42 +64,91 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
             yield from _tar(path)
     except PermissionError as error:
         raise BadInput(f"{error.filename or path} cannot be read (permission denied): mend its rights.") from error
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise BadInput(
-            f"{path} is no whole archive ({error}): fetch it again, or give a folder of class folders."
-        ) from error
+    except (*BROKEN, OSError, RuntimeError) as error:  # gzip and bz2 raise OSError, an encrypted zip RuntimeError
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise BadInput(f"{path} is no whole archive ({reason}): fetch it again, or give a folder.") from error
 
 
-def _folder(path: Path) -> Iterator[tuple[str, bytes]]:
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in IMAGES and file.is_file():
-            yield file.relative_to(path).as_posix(), file.read_bytes()
+def _folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes | None]]:
+    """Sorted by name. Links are followed, since they are the user's own, but no folder is entered twice."""
+    entered: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for top, inside, files in os.walk(path, followlinks=True, onerror=refuse):
+        real = os.path.realpath(top)
+        if real in entered:
+            inside.clear()
+            continue
+        entered.add(real)
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        here = PurePosixPath(Path(top).relative_to(path).as_posix())
+        yield here, None
+        for name in sorted(files):
+            if _is_image(PurePosixPath(name)):
+                yield here / name, Path(top, name).read_bytes()
 
 
-def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
+def _tar(path: Path) -> Iterator[tuple[PurePosixPath, bytes | None]]:
     """Regular files only: links and devices are no images."""
-    with tarfile.open(path, "r:*") as archive:
+    with tarfile.open(path, "r|*", tarinfo=_StrictHeader) as archive:
         for member in archive:
-            if member.isfile() and PurePosixPath(member.name).suffix.lower() in IMAGES:
+            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+            name = _inside(member.name, path)
+            if member.isdir():
+                yield name, None
+            elif member.isfile() and _is_image(name):
                 file = archive.extractfile(member)
-                assert file is not None
-                data = file.read()
+                data = file.read() if file else b""
                 if len(data) != member.size:
-                    raise EOFError(f"{member.name} ends early")
-                yield member.name, data
+                    raise EOFError(f"{name} ends early")
+                yield name, data
 
 
-def _zip(path: Path) -> Iterator[tuple[str, bytes]]:
+class _StrictHeader(tarfile.TarInfo):
+    """Raises for a damaged header or a missing end block, where ``tarfile`` would take either for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictHeader":
+        ends = len(buf) == tarfile.BLOCKSIZE and not any(buf)
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if ends:
+                raise
+            what = "it is cut off" if len(buf) < tarfile.BLOCKSIZE else f"damaged header, {error}"
+            raise tarfile.ReadError(what) from error
+
+
+def _zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes | None]]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if not info.is_dir() and PurePosixPath(info.filename).suffix.lower() in IMAGES:
-                yield info.filename, archive.read(info)
+            name = _inside(info.filename, path)
+            if info.is_dir():
+                yield name, None
+            elif _is_image(name):
+                yield name, archive.read(info)
 
 
-def _place(name: PurePosixPath) -> tuple[str, str]:
-    """(split, class) of an image by its folders."""
-    folders = [p for p in name.parts[:-1] if p not in (".", "/", "..")]
-    if not folders or folders[-1].lower() in SPLITS and len(folders) == 1:
-        raise BadInput(f"Image {name} lies in no class folder: arrange the images as CLASS/x.jpg or train/CLASS/x.jpg.")
-    split = next((SPLITS[p.lower()] for p in folders[:-1] if p.lower() in SPLITS), "train")
-    return split, folders[-1]
+def _is_image(name: PurePosixPath) -> bool:
+    """By its ending; the ``._x.jpg`` that macOS adds to archives are not."""
+    return name.suffix.lower() in IMAGES and not name.name.startswith(".")
+
+
+def _inside(name: str, path: Path) -> PurePosixPath:
+    """Raises BadInput for a member that points out of its archive."""
+    plain = PurePosixPath(name.replace("\\", "/"))
+    if plain.is_absolute() or ".." in plain.parts:
+        raise BadInput(f"{path} holds {name!r}, which points out of the archive: do not trust it, make it anew.")
+    return plain
+
+
+def _place(name: PurePosixPath, path: Path) -> tuple[str, str]:
+    """(split, class) of an image: the folder it lies in is its class, a ``train`` or ``test`` above it its split."""
+    *above, last = name.parts[:-1] or ("",)
+    if not last or (last.lower() in SPLITS and not any(part.lower() in SPLITS for part in above)):
+        raise BadInput(
+            f"Image {name} in {path} lies in no class folder: arrange images as CLASS/x.jpg or train/CLASS/x.jpg."
+        )
+    return next((SPLITS[part.lower()] for part in above if part.lower() in SPLITS), "train"), last

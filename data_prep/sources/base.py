@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,10 @@ from pipeline.subset import Dataset
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+RULES_VERSION = 4
+"""Raised when the same source would give other images, splits or orders, so that prepared data is made anew."""
 
 
 class Order(Enum):
@@ -57,7 +61,10 @@ class Source:
         if self.image_size < 1:
             raise BadInput(f"data.*.image_size must be positive, not {self.image_size}.")
         if not 0 <= self.val_share + self.test_share < 1 or min(self.val_share, self.test_share) < 0:
-            raise BadInput("data.*.val_share and test_share must leave something to train on: keep their sum below 1.")
+            raise BadInput(
+                "data.*.val_share and test_share must not be negative and leave something to train on: keep their sum "
+                "below 1."
+            )
 
     def records(self) -> Iterator[Record]:
         """Every image, in a fixed order. Raises BadInput when the source cannot be read."""
@@ -66,6 +73,14 @@ class Source:
     def facts(self, name: str) -> Dataset | None:
         """What is known without reading the source, or None."""
         raise NotImplementedError
+
+    def cut_facts(self, name: str, per_class: Sequence[int]) -> Dataset:
+        """Facts of a source without splits of its own and without copies: what the shares leave of each class."""
+        val = sum(round(count * self.val_share) for count in per_class)
+        test = sum(round(count * self.test_share) for count in per_class)
+        train = sum(per_class) - val - test
+        unprepared = f"unprepared:{self.fingerprint()}"
+        return Dataset(name, unprepared, train, len(per_class), self.image_size, 3, val, test)
 
     def content(self) -> dict[str, Any]:
         """What decides the content besides the fields; changes when the files change."""
@@ -76,12 +91,18 @@ class Source:
         plain = {k: v.value if isinstance(v, Enum) else v for k, v in asdict(self).items()}
         return {"kind": self.kind, **{k: v for k, v in plain.items() if k not in self.elsewhere}}
 
+    def is_absent(self) -> bool:
+        """Whether the files it reads are not there, or not named."""
+        return False
+
+    def location(self) -> str:
+        """Where it reads; empty when nothing is read or nothing was named."""
+        return ""
+
+    def check(self, classes: list[str]) -> None:
+        """Raises BadInput when what was found is not what the preset declares."""
+
     def fingerprint(self) -> str:
-        """Names the prepared folder: same fields and content, same folder."""
-        plain = json.dumps({**self.describe(), "content": self.content()}, sort_keys=True)
+        """Names the prepared folder: same fields, content and rules of preparing, same folder."""
+        plain = json.dumps({**self.describe(), "content": self.content(), "rules": RULES_VERSION}, sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()
-
-
-def cut(per_class: int, share: float) -> int:
-    """Images of a class that a share takes."""
-    return round(per_class * share)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in torchvision's layout: pickled batches, read by an unpickler that knows numpy arrays only."""
+"""CIFAR-10 and CIFAR-100 in torchvision's layout: pickles, read by an unpickler that knows numpy arrays only."""
 
 import io
 import pickle
@@ -8,25 +8,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy._core import multiarray
 
 from data_prep.sources.base import Record
 from pipeline.errors import BadInput
 
+SIDE = 32
 FOLDERS = {"cifar-10-batches-py": "batches.meta", "cifar-100-python": "meta"}
-ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
+BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "train", "test")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """What ``_codecs.encode`` is used for in these files; its other codecs are kept out."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"codec {encoding!r} is not allowed")
+    return text.encode("latin1")
+
+
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
 }
 
 
 class _Unpickler(pickle.Unpickler):
+    """Arrays, and the builtins that pickle makes without importing anything."""
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
-        return super().find_class(module, name)
+        try:
+            return ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no image needs") from None
 
 
 def holds(path: Path) -> bool:
@@ -37,44 +52,63 @@ def holds(path: Path) -> bool:
 
 
 def records(path: Path) -> Iterator[Record]:
+    """Raises BadInput for batches that are missing, damaged, or want to run code."""
     files = _files(path)
-    meta_name = next((n for n in ("batches.meta", "meta") if n in files), None)
-    batches = sorted(n for n in files if n.startswith("data_batch") or n in ("train", "test", "test_batch"))
+    meta_name = next((name for name in FOLDERS.values() if name in files), None)
+    batches = [name for name in BATCHES if name in files]
     if meta_name is None or not batches:
         raise BadInput(f"{path} lacks the batches of CIFAR: fetch it again.")
-    meta = _load(files[meta_name], path)
-    names = meta.get(b"label_names") or meta.get(b"fine_label_names") or []
-    for batch in batches:
-        content = _load(files[batch], path)
-        labels = content.get(b"labels") or content.get(b"fine_labels") or []
-        images = np.asarray(content[b"data"]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        split = "test" if batch.startswith("test") else "train"
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield Record(split, names[label].decode(), np.ascontiguousarray(image), f"{path}:{batch}[{i}]")
+    try:
+        meta = _load(files[meta_name])
+        names = [str(name, "utf-8") for name in meta.get(b"label_names") or meta[b"fine_label_names"]]
+        for batch in batches:
+            images, labels = _arrays(_load(files[batch]))
+            split = "test" if batch.startswith("test") else "train"
+            for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield Record(split, names[label], image, f"{path}: {batch}[{number}]")
+    except BadInput:
+        raise
+    except Exception as error:  # a hostile or cut pickle can raise anything
+        raise BadInput(f"{path} holds a batch that is not CIFAR's ({error}): fetch it again.") from error
+
+
+def _arrays(batch: dict[bytes, Any]) -> tuple[np.ndarray, list[int]]:
+    """uint8 (N, 32, 32, 3) and N labels."""
+    data = batch[b"data"]
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+        raise ValueError("its data is no uint8 array")
+    images = np.ascontiguousarray(data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
+    return images, batch.get(b"labels") or batch[b"fine_labels"]
 
 
 def _folder(path: Path) -> Path | None:
     for name, meta in FOLDERS.items():
         for folder in (path, path / name):
-            if (folder / meta).is_file() and folder.name == name:
+            if folder.name == name and (folder / meta).is_file():
                 return folder
     return None
 
 
 def _files(path: Path) -> dict[str, bytes]:
+    """The known files, by name."""
+    wanted = {*BATCHES, *FOLDERS.values()}
     folder = _folder(path) if path.is_dir() else None
-    if folder is not None:
-        return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
     try:
+        if folder is not None:
+            return {file.name: file.read_bytes() for file in folder.iterdir() if file.name in wanted}
         with tarfile.open(path, "r:*") as archive:
-            members = [m for m in archive if m.isfile()]
-            return {m.name.rsplit("/", 1)[-1]: archive.extractfile(m).read() for m in members}  # type: ignore[union-attr]
+            found: dict[str, bytes] = {}
+            for member in archive:
+                name = member.name.rsplit("/", 1)[-1]
+                file = archive.extractfile(member) if member.isfile() and name in wanted else None
+                if file is not None:
+                    found[name] = file.read()
+            return found
+    except PermissionError as error:
+        raise BadInput(f"{error.filename or path} cannot be read (permission denied): mend its rights.") from error
     except (tarfile.TarError, EOFError, OSError) as error:
         raise BadInput(f"{path} is no whole archive ({error}): fetch it again.") from error
 
 
-def _load(data: bytes, path: Path) -> dict[bytes, Any]:
-    try:
-        return _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, IndexError) as error:
-        raise BadInput(f"{path} holds a batch that is not CIFAR's ({error}): fetch it again.") from error
+def _load(data: bytes) -> dict[bytes, Any]:
+    return _Unpickler(io.BytesIO(data), encoding="bytes").load()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data_prep.sources.base import Record, Source, cut
+from data_prep.sources.base import Record, Source
 from pipeline.subset import Dataset
 
 PER_CLASS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
@@ -23,23 +23,12 @@ class DigitsSource(Source):
         from PIL import Image
         from sklearn.datasets import load_digits
 
-        digits = load_digits()
+        grey_NHW, target_N = load_digits(return_X_y=True)
         side = (self.image_size, self.image_size)
-        for i, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-            grey = Image.fromarray(np.rint(image * 255 / 16).astype(np.uint8))
+        for number, (flat, label) in enumerate(zip(np.asarray(grey_NHW), np.asarray(target_N), strict=True)):
+            grey = Image.fromarray(np.rint(flat.reshape(8, 8) * 255 / 16).astype(np.uint8))
             large = np.asarray(grey.resize(side, Image.Resampling.BILINEAR))
-            yield Record("train", str(label), large, f"digit {i}")
+            yield Record("train", str(label), large, f"digit {number}")
 
     def facts(self, name: str) -> Dataset:
-        val = sum(cut(n, self.val_share) for n in PER_CLASS)
-        test = sum(cut(n, self.test_share) for n in PER_CLASS)
-        return Dataset(
-            name,
-            f"unprepared:{self.fingerprint()}",
-            sum(PER_CLASS) - val - test,
-            len(PER_CLASS),
-            self.image_size,
-            3,
-            val,
-            test,
-        )
+        return self.cut_facts(name, PER_CLASS)

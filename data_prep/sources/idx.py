@@ -20,19 +20,20 @@ def holds(path: Path) -> bool:
 
 def records(path: Path) -> Iterator[Record]:
     folder = _folder(path)
-    assert folder is not None
+    if folder is None:
+        raise BadInput(f"{path} lacks train-images-idx3-ubyte: fetch the data set again.")
     for split, part in PARTS.items():
         images = _read(folder, f"{part}-images-idx3-ubyte", 3)
         labels = _read(folder, f"{part}-labels-idx1-ubyte", 1)
         if len(images) != len(labels):
             raise BadInput(f"{folder} has {len(images)} {split} images but {len(labels)} labels: fetch it again.")
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield Record(split, str(label), image, f"{folder}/{part}[{i}]")
+            yield Record(split, str(label), image, f"{folder}: {part}[{i}]")
 
 
 def _folder(path: Path) -> Path | None:
     for folder in (path, path / "raw", *sorted(path.glob("*/raw"))):
-        if any(folder.glob("train-images-idx3-ubyte*")):
+        if any((folder / f"train-images-idx3-ubyte{ending}").is_file() for ending in ("", ".gz")):
             return folder
     return None
 

@@ -1,13 +1,16 @@
 """Images of the user's: an archive or folder of class folders, torchvision's CIFAR layout, or idx files."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from data_prep.sources.base import Record, Source
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, nearest
 from pipeline.subset import Dataset
+
+DOWNLOADS = "downloads"
 
 
 @dataclass
@@ -31,6 +34,7 @@ class ImageSource(Source):
     classes: int | None = None
     """Declared, so that a study can be priced before its data is here; checked when it is prepared."""
     samples: int | None = None
+    """Declared likewise, after the validation share is cut; what is prepared counts."""
     val_samples: int = 0
     test_samples: int = 0
 
@@ -58,14 +62,29 @@ class ImageSource(Source):
             self.test_samples,
         )
 
+    def check(self, classes: list[str]) -> None:
+        if self.classes is not None and len(classes) != self.classes:
+            raise BadInput(
+                f"{self.path or self.torchvision} holds {len(classes)} classes where {self.classes} are declared: give "
+                "the right path, or set data.NAME.classes."
+            )
+
+    def is_absent(self) -> bool:
+        return not self.download and not (self.path and Path(self.path).expanduser().exists())
+
+    def location(self) -> str:
+        return str(Path(self.path).expanduser().absolute()) if self.path else ""
+
     def content(self) -> dict[str, Any]:
-        """Of a file, its size and time; of a folder, the newest of those of its entries two levels down."""
+        """Of a file, its size and time; of a folder, the names, sizes and times of the files in it and the names and
+        times of all folders below. A file overwritten in place deeper down is not noticed.
+        """
+        if self.download:
+            return {"torchvision": self.torchvision}  # torchvision checks what it fetches
         path = Path(self.path).expanduser()
         if not self.path or not path.exists():
             return {"path": str(path.absolute())}
-        entries = [path, *(sorted(path.glob("*")) if path.is_dir() else [])]
-        stats = [(p.name, p.stat().st_size if p.is_file() else 0, p.stat().st_mtime_ns) for p in entries]
-        return {"path": str(path.resolve()), "entries": stats}
+        return {"path": str(path.resolve()), "entries": _stats(path)}
 
     def _located(self) -> Path:
         """The data, fetched first if the user said so."""
@@ -86,13 +105,30 @@ class ImageSource(Source):
             raise BadInput("download=true needs data.NAME.torchvision=CLASS, a class of torchvision.datasets.")
         import torchvision.datasets
 
-        builder = getattr(torchvision.datasets, self.torchvision, None)
-        if builder is None:
-            raise BadInput(f"torchvision.datasets has no {self.torchvision!r}.")
-        root = Path(self.path or "downloads").expanduser()
+        if self.torchvision not in torchvision.datasets.__all__:
+            hint = nearest(self.torchvision, torchvision.datasets.__all__)
+            raise BadInput(f"torchvision.datasets has no {self.torchvision!r}: {hint}")
+        builder = getattr(torchvision.datasets, self.torchvision)
+        root = Path(self.path or DOWNLOADS).expanduser()
         try:
             for train in (True, False):
                 builder(root=str(root), train=train, download=True)
         except (OSError, RuntimeError, TypeError) as error:
-            raise BadInput(f"torchvision could not fetch {self.torchvision} into {root}: {error}.") from error
-        return root
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise BadInput(f"torchvision could not fetch {self.torchvision} into {root}: {reason}.") from error
+        own = root / self.torchvision  # the MNIST family; other data sets may lie beside it
+        return own if own.is_dir() else root
+
+
+def _stats(path: Path) -> list[tuple[str, int, int]]:
+    """(name, size, time in ns); sizes of files only."""
+    if path.is_file():
+        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns)]
+    found: list[tuple[str, int, int]] = []
+    for folder, inside, files in os.walk(path):
+        inside.sort()
+        found.append((os.path.relpath(folder, path), 0, os.stat(folder).st_mtime_ns))
+        for name in sorted(files) if folder == str(path) else []:
+            stat = os.stat(os.path.join(folder, name))
+            found.append((name, stat.st_size, stat.st_mtime_ns))
+    return found

@@ -5,8 +5,8 @@ Suffixes: B batch, C channels, H height, W width.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import pad
 
 MASK = (1 << 62) - 1
 
@@ -17,23 +17,23 @@ def normalise(images_BCHW: Tensor) -> Tensor:
 
 
 def augment(images_BCHW: Tensor, seed: int, counters_B: Tensor, crop_padding: int, flip: bool) -> Tensor:
-    """float32 in [-1, 1]. Padding is black, like the border of a digit or a fractal."""
-    draws = _hash(counters_B, seed)
+    """uint8 to float32 in [-1, 1]: a window of the image padded with ``crop_padding`` black pixels, mirrored half the
+    time if ``flip``. ``counters_B`` are the global sample counters, int64."""
+    draws_B = _hash(counters_B, seed)
     if crop_padding:
         side = 2 * crop_padding + 1
-        images_BCHW = _crop(
-            images_BCHW, crop_padding, draws % side, torch.div(draws, side, rounding_mode="floor") % side
-        )
+        dx_B, dy_B = draws_B % side, torch.div(draws_B, side, rounding_mode="floor") % side
+        images_BCHW = _crop(images_BCHW, crop_padding, dx_B, dy_B)
     if flip:
-        mirrored_B = (torch.div(draws, 1 << 40, rounding_mode="floor") & 1).bool()
+        mirrored_B = ((draws_B >> 40) & 1).bool()
         images_BCHW = torch.where(mirrored_B[:, None, None, None], images_BCHW.flip(3), images_BCHW)
     return normalise(images_BCHW)
 
 
-def _crop(images_BCHW: Tensor, pad: int, dx_B: Tensor, dy_B: Tensor) -> Tensor:
+def _crop(images_BCHW: Tensor, padding: int, dx_B: Tensor, dy_B: Tensor) -> Tensor:
     """Windows of the original size out of the zero-padded images."""
     b, _, h, w = images_BCHW.shape
-    windows = F.pad(images_BCHW, (pad, pad, pad, pad)).unfold(2, h, 1).unfold(3, w, 1)
+    windows = pad(images_BCHW, (padding,) * 4).unfold(2, h, 1).unfold(3, w, 1)
     return windows[torch.arange(b, device=images_BCHW.device), :, dy_B, dx_B]
 
 

@@ -1,7 +1,7 @@
 """SegmentData: the batches of steps ``first`` to ``last - 1``, as a Lightning data module.
 
 A batch is a pure function of (subset, seed, step, rank, world). The loader keeps no state: it is made for a stretch of
-steps, has a true length, and reads ahead in one thread.
+steps, has a true length, and reads ahead in one thread. Suffixes: B batch, C channels, H height, W width.
 """
 
 import queue
@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import lightning as L
 import torch
+from lightning import LightningDataModule
 from torch import Tensor
 
 from pipeline.data.order import sample_ids
 from pipeline.data.reader import Reader
+from pipeline.errors import BadInput
 from pipeline.subset import Subset
 
 AHEAD = 4
@@ -26,7 +27,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 @dataclass
 class Batches:
-    """Iterable over the batches of one rank."""
+    """Iterable over the batches of one rank. Raises BadInput for a subset that its data set does not have."""
 
     reader: Reader
     subset: Subset
@@ -38,8 +39,21 @@ class Batches:
     rank: int = 0
     world: int = 1
 
+    def __post_init__(self) -> None:
+        data = self.reader.dataset
+        if self.subset.dataset != data.id:
+            raise BadInput(
+                f"The subset is of data set {self.subset.dataset[:12]}, but {self.reader.folder} holds {data.id[:12]}: "
+                "plan the study again with this data."
+            )
+        if not 0 < self.subset.samples <= len(self.reader):
+            raise BadInput(
+                f"A subset of {self.subset.samples} images was asked for, but {data.name} has {len(self.reader)} "
+                f"{self.reader.split} images: choose a size up to that."
+            )
+
     def __len__(self) -> int:
-        return self.last - self.first
+        return max(0, self.last - self.first)
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of one step: every ``world``-th sample."""
@@ -50,27 +64,10 @@ class Batches:
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), counters
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches in order, read ahead by a thread that ends with the iteration."""
+        """Batches in order, read ahead by a thread that ends with the iteration. Raises what reading raised."""
         ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         ended = threading.Event()
-
-        def put(item: Batch | BaseException) -> None:
-            while not ended.is_set():
-                try:
-                    return ready.put(item, timeout=0.2)
-                except queue.Full:
-                    continue
-
-        def read() -> None:
-            try:
-                for step in range(self.first, self.last):
-                    if ended.is_set():
-                        return
-                    put(self.batch(step))
-            except BaseException as error:
-                put(error)
-
-        thread = threading.Thread(target=read, name="batches", daemon=True)
+        thread = threading.Thread(target=self._read, args=(ready, ended), name="batches", daemon=True)
         thread.start()
         try:
             for _ in range(len(self)):
@@ -82,15 +79,39 @@ class Batches:
             ended.set()
             thread.join()
 
+    def _read(self, ready: "queue.Queue[Batch | BaseException]", ended: threading.Event) -> None:
+        try:
+            for step in range(self.first, self.last):
+                _put(ready, self.batch(step), ended)
+                if ended.is_set():
+                    return
+        except BaseException as error:
+            _put(ready, error, ended)
 
-class SegmentData(L.LightningDataModule):
+
+def _put(ready: "queue.Queue[Batch | BaseException]", item: Batch | BaseException, ended: threading.Event) -> None:
+    """Wait for room, or for the end of the iteration."""
+    while not ended.is_set():
+        try:
+            ready.put(item, timeout=0.2)
+            return
+        except queue.Full:
+            continue
+
+
+class SegmentData(LightningDataModule):
     def __init__(self, reader: Reader, subset: Subset, seed: int, batch_size: int, first: int, last: int) -> None:
         super().__init__()
         self.batches = Batches(reader, subset, seed, batch_size, first, last)
 
     def train_dataloader(self) -> Batches:
-        """For this rank of however many there are."""
+        """For this rank of however many there are. Raises BadInput when they cannot share the batch evenly."""
         trainer = self.trainer
         if trainer is not None and trainer.world_size > 1:
+            if self.batches.batch_size % trainer.world_size:
+                raise BadInput(
+                    f"recipe.batch_size={self.batches.batch_size} cannot be shared by {trainer.world_size} devices: "
+                    "choose a multiple."
+                )
             self.batches.rank, self.batches.world = trainer.global_rank, trainer.world_size
         return self.batches

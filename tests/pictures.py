@@ -1,0 +1,44 @@
+"""Images for the tests: class folders of noise, archives of them, and where the large real data lies."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(os.environ.get("CROSSOVER_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
+CIFAR = SHARED / "cifar10-jpeg.tar.gz"
+FASHION = SHARED / "fashion-mnist"
+
+
+def needs(path: Path) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not path.exists(), reason=f"needs {path.name}, which is not part of the repository")
+
+
+def picture(seed: int, size: tuple[int, int] = (32, 32), mode: str = "RGB", form: str = "JPEG", **save) -> bytes:
+    """An encoded image of noise, width x height."""
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,), "CMYK": (4,)}[mode]
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.frombytes(mode, size, pixels.tobytes()).save(buffer, form, **save)
+    return buffer.getvalue()
+
+
+def class_folder(root: Path, counts: dict[str, int], size: tuple[int, int] = (32, 32)) -> Path:
+    """``counts``: images by folder, such as ``train/cat``."""
+    for number, (name, count) in enumerate(counts.items()):
+        folder = root / name
+        folder.mkdir(parents=True)
+        for i in range(count):
+            (folder / f"{i:04d}.jpg").write_bytes(picture(10_000 * number + i, size))
+    return root
+
+
+def archived(folder: Path, path: Path, mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for file in sorted(folder.rglob("*")):
+            archive.add(file, file.relative_to(folder), recursive=False)
+    return path

@@ -1,0 +1,162 @@
+import threading
+import time
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.prepare import prepare
+from data_prep.sources import FractalSource
+from pipeline.data.datamodule import Batches, SegmentData
+from pipeline.data.reader import Reader
+from pipeline.errors import BadInput
+from pipeline.subset import Subset
+
+SOURCE = FractalSource(image_size=16, classes=4, per_class=60, points=256)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(SOURCE, "f", tmp_path_factory.mktemp("batches"))[1]
+
+
+@pytest.fixture(scope="module", params=[0, 2**30], ids=["from shards", "decoded"])
+def reader(folder: Path, request: pytest.FixtureRequest) -> Reader:
+    return Reader.open(folder, "train", request.param)
+
+
+def subset_of(reader: Reader, samples: int, replicate: int = 0) -> Subset:
+    return Subset(reader.dataset.id, samples, replicate)
+
+
+def together(parts: list) -> list[torch.Tensor]:
+    """The global batch of all ranks, in the order of the counters."""
+    joined = [torch.cat([part[i] for part in parts]) for i in range(3)]
+    order = joined[2].argsort()
+    return [tensor[order] for tensor in joined]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    world=st.sampled_from([1, 2, 3, 4, 6, 8, 16]),
+    start=st.integers(0, 40),
+    samples=st.sampled_from([3, 47, 48, 216]),
+    seed=st.integers(0, 3),
+)
+def test_global_batches_do_not_depend_on_the_world_or_the_start(
+    reader: Reader, world: int, start: int, samples: int, seed: int
+) -> None:
+    subset = subset_of(reader, samples)
+    whole = list(Batches(reader, subset, seed, 48, 0, start + 2))[start:]
+    parts = [Batches(reader, subset, seed, 48, start, start + 2, rank, world) for rank in range(world)]
+    assert all(len(part) == 2 for part in parts)
+    for expected, *got in zip(whole, *parts, strict=True):
+        assert all(len(labels) == 48 // world for _, labels, _ in got)
+        for left, right in zip(expected, together(got), strict=True):
+            assert torch.equal(left, right)
+
+
+def test_batches_are_uint8_channels_first_with_counters(reader: Reader) -> None:
+    images, labels, counters = Batches(reader, subset_of(reader, 216), 0, 32, 3, 4).batch(3)
+    assert (images.dtype, images.shape) == (torch.uint8, (32, 3, 16, 16))
+    assert (labels.dtype, counters.tolist()) == (torch.int64, list(range(96, 128)))
+
+
+def test_an_epoch_sees_every_image_of_the_subset_once(reader: Reader) -> None:
+    batches = Batches(reader, subset_of(reader, 96), 0, 32, 3, 6)
+    seen = torch.cat([images for images, _, _ in batches]).flatten(1).numpy()
+    expected = reader.gather(np.arange(96))[0].transpose(0, 3, 1, 2).reshape(96, -1)
+    assert np.array_equal(np.unique(seen, axis=0), np.unique(expected, axis=0))
+    assert len(np.unique(seen, axis=0)) == 96
+
+
+def test_a_subset_smaller_than_a_batch_is_repeated_evenly(reader: Reader) -> None:
+    counts = torch.zeros(4, dtype=torch.int64)
+    for _, labels, _ in Batches(reader, subset_of(reader, 4), 0, 10, 0, 4):
+        counts += torch.bincount(labels, minlength=4)
+    assert counts.tolist() == [10, 10, 10, 10]
+
+
+def test_an_impossible_subset_is_one_sentence(reader: Reader) -> None:
+    with pytest.raises(BadInput, match="217 images was asked for, but f has 216 train"):
+        Batches(reader, subset_of(reader, 217), 0, 8, 0, 1)
+    with pytest.raises(BadInput, match="plan the study again"):
+        Batches(reader, Subset("0" * 64, 8), 0, 8, 0, 1)
+
+
+def test_the_thread_ends_with_the_iteration(reader: Reader) -> None:
+    for number, _ in enumerate(Batches(reader, subset_of(reader, 216), 0, 8, 0, 10_000)):
+        if number == 2:
+            break
+    deadline = time.monotonic() + 5
+    while any(t.name == "batches" for t in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(t.name == "batches" for t in threading.enumerate())
+
+
+def test_what_reading_raises_arrives(folder: Path, tmp_path: Path) -> None:
+    reader = Reader.open(folder, "train", cache_bytes=0)
+    offset = int(reader.index.offset[5])
+    copy = tmp_path / "train-00000.tar"
+    data = bytearray((folder / copy.name).read_bytes())
+    data[offset + 30] ^= 1
+    copy.write_bytes(data)
+    reader.folder = tmp_path
+    with pytest.raises(BadInput, match="key 000000005"):
+        list(Batches(reader, subset_of(reader, 216), 0, 54, 0, 4))
+
+
+class Recorder(lightning.LightningModule):
+    """Trains one weight, and notes which samples it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[int] = []
+
+    def training_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> torch.Tensor:
+        self.seen += batch[2].tolist()
+        return self.weight * batch[1].float().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*GPU available.*")
+def test_lightning_trains_exactly_the_steps_of_the_segment(folder: Path) -> None:
+    reader = Reader.open(folder, "train")
+    data = SegmentData(reader, subset_of(reader, 216), 0, 16, 7, 19)
+    assert len(data.train_dataloader()) == 12
+    module = Recorder()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=12,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    assert module.seen == list(range(7 * 16, 19 * 16))
+
+
+@pytest.mark.parametrize(("world", "fits"), [(2, True), (4, True), (3, False)])
+def test_devices_share_a_batch_evenly_or_not_at_all(folder: Path, world: int, fits: bool) -> None:
+    reader = Reader.open(folder, "train")
+    data = SegmentData(reader, subset_of(reader, 216), 0, 16, 0, 4)
+
+    class World:
+        world_size, global_rank = world, 1
+
+    data.trainer = World()  # type: ignore[assignment]
+    if fits:
+        assert [len(labels) for _, labels, _ in data.train_dataloader()] == [16 // world] * 4
+    else:
+        with pytest.raises(BadInput, match="cannot be shared by 3 devices"):
+            data.train_dataloader()

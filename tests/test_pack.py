@@ -1,0 +1,360 @@
+"""Preparing: shards, manifest, resume, verification."""
+
+import io
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import CIFAR, FASHION, class_folder, needs
+from PIL import Image
+from webdataset.compat import WebDataset
+
+from data_prep import shards
+from data_prep.manifest import SCHEMA, SPLITS, read_index, read_manifest
+from data_prep.pack import Item, write_shard
+from data_prep.prepare import find, prepare
+from data_prep.sources import FractalSource, ImageSource, Order
+from data_prep.verify import verify
+from pipeline.errors import BadInput
+
+SOURCE = FractalSource(image_size=16, classes=6, per_class=50, points=256, test_share=0.1)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(SOURCE, "f", tmp_path_factory.mktemp("pack"))[1]
+
+
+@given(st.lists(st.binary(max_size=1500), max_size=12))
+def test_shards_are_plain_tars(tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]) -> None:
+    path = tmp_path_factory.mktemp("shard") / "x.tar"
+    items = [Item(f"{i:09d}", "png", data, i % 3) for i, data in enumerate(contents)]
+    shard, places = write_shard(path, items)
+    data = path.read_bytes()
+    assert shard.bytes == len(data)
+    assert [data[offset : offset + size] for offset, size in places] == contents
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+        assert [m.name for m in members] == [f"{i.key}.{end}" for i in items for end in ("png", "cls")]
+        assert all((m.mtime, m.uid, m.mode, m.uname) == (0, 0, 0o644, "") for m in members)
+        assert [archive.extractfile(m).read() for m in members[1::2]] == [str(i.label).encode() for i in items]  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_stock_webdataset_reads_the_shards(folder: Path) -> None:
+    index = read_index(folder, "train")
+    url = str(folder / "train-00000.tar")
+    stock: Any = WebDataset(url, shardshuffle=False)
+    samples = list(stock.decode("pil").to_tuple("png", "cls"))
+    assert [label for _, label in samples] == index.label.tolist()
+    assert samples[0][0].size == (16, 16)
+
+
+def test_every_image_is_in_one_split_and_where_the_index_says(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert manifest.counts == {"train": 240, "val": 30, "test": 30}
+    hashes = [read_index(folder, split).content for split in SPLITS]
+    assert len(np.unique(np.concatenate(hashes))) == 300
+    index = read_index(folder, "val")
+    tar = (folder / "val-00000.tar").read_bytes()
+    for offset, size in zip(index.offset.tolist(), index.size.tolist(), strict=True):
+        assert Image.open(io.BytesIO(tar[offset : offset + size])).size == (16, 16)
+
+
+def test_any_executor_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2) as processes:
+        for number, mapper in enumerate((threads.map, processes.map)):
+            made = prepare(SOURCE, "f", tmp_path / str(number), map=mapper)[1]
+            assert files(made) == files(folder)
+
+
+def test_preparing_again_does_nothing(folder: Path) -> None:
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert prepare(SOURCE, "f", folder.parent)[1] == folder
+    assert find(SOURCE, "f", folder.parent) == (read_manifest(folder).dataset(), folder)
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    assert find(replace(SOURCE, seed=1), "f", folder.parent) is None
+
+
+class Killed(BaseException):
+    """Not an Exception, as nothing may catch it."""
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_stopped_and_resumed_gives_the_same_bytes(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Stopped between any two tasks, some shards and images done; small shards, so that there are many."""
+    root = tmp_path_factory.mktemp("resume")
+
+    def stops_after(tasks: int):
+        left = [tasks]
+
+        def mapper(function, jobs):
+            for job in jobs:
+                if not left[0]:
+                    raise Killed
+                left[0] -= 1
+                yield function(job)
+
+        return mapper
+
+    for _ in range(3):
+        try:
+            prepare(SOURCE, "f", root, map=stops_after(data.draw(st.integers(0, 4))))
+        except Killed:
+            continue
+        break
+    assert files(prepare(SOURCE, "f", root)[1]) == files(folder)
+
+
+SLOW = """
+import sys
+from pathlib import Path
+from data_prep import shards, spool
+from data_prep.prepare import prepare
+from data_prep.sources import FractalSource
+shards.SHARD_SAMPLES, spool.CHUNK_RECORDS, spool.WINDOW = 100, 64, 1
+source = FractalSource(image_size=16, classes=6, per_class=500, points=256)
+print("ready", flush=True)
+prepare(source, "f", Path(sys.argv[1]))
+"""
+
+
+def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
+    """By SIGKILL at random moments, a new process each time."""
+
+    def start(root: Path) -> subprocess.Popen[str]:
+        child = subprocess.Popen([sys.executable, "-c", SLOW, str(root)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        return child
+
+    began = time.monotonic()
+    whole = start(tmp_path / "whole")
+    assert whole.wait() == 0 and whole.stdout is not None
+    whole.stdout.close()
+    seconds = time.monotonic() - began
+    killed = 0
+    for wait in (random.Random(0).uniform(0.1, 0.9) * seconds for _ in range(4)):
+        child = start(tmp_path / "killed")
+        time.sleep(wait / 2)
+        child.send_signal(signal.SIGKILL)
+        killed += child.wait() == -signal.SIGKILL
+        assert child.stdout is not None
+        child.stdout.close()
+    assert killed
+    last = start(tmp_path / "killed")
+    assert last.wait() == 0 and last.stdout is not None
+    last.stdout.close()
+    (made,) = (f for f in (tmp_path / "killed").iterdir() if not f.name.startswith("."))
+    assert files(made) == files(tmp_path / "whole" / made.name)
+    assert verify(made) == 3000
+    assert not list((tmp_path / "killed").glob(".*.partial"))
+
+
+def test_many_processes_at_once_prepare_once(tmp_path: Path) -> None:
+    children = [
+        subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], stdout=subprocess.DEVNULL) for _ in range(4)
+    ]
+    assert [child.wait() for child in children] == [0] * 4
+    assert [f.name[:2] for f in tmp_path.iterdir()] == ["f-"]
+
+
+def test_a_bad_source_leaves_nothing_behind(tmp_path: Path) -> None:
+    images = class_folder(tmp_path / "x", {"a": 300, "b": 3}, size=(8, 8))
+    (images / "b" / "0001.jpg").write_bytes(b"no image")
+    with pytest.raises(BadInput, match=r"b/0001\.jpg"):
+        prepare(ImageSource(path=str(images)), "x", tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence_and_the_same_command_continues(folder: Path, tmp_path: Path) -> None:
+    """The second shard is written to a device that is always full."""
+    work = tmp_path / f".{folder.name}.partial"
+    work.mkdir()
+    (work / f".val-00000.tar.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(BadInput, match=r"No space is left in .* the same command continues") as caught:
+        prepare(SOURCE, "f", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not find(SOURCE, "f", tmp_path)
+    assert (work / "train-00000.packed").exists()
+    assert files(prepare(SOURCE, "f", tmp_path)[1]) == files(folder)
+
+
+def test_a_root_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="file where a folder"):
+        prepare(SOURCE, "f", tmp_path / "file")
+
+
+def test_the_id_is_of_the_content(folder: Path, tmp_path: Path) -> None:
+    same = prepare(SOURCE, "another name", tmp_path)[0]
+    assert same.id == read_manifest(folder).dataset().id
+    others = [replace(SOURCE, seed=1), replace(SOURCE, order=Order.plain), replace(SOURCE, order_seed=1)]
+    ids = {prepare(source, "f", tmp_path)[0].id for source in others}
+    assert len(ids | {same.id}) == 4
+
+
+def test_the_id_does_not_move_with_the_compressor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(SOURCE, "f", tmp_path / "1")[0]
+    save = Image.Image.save
+    monkeypatch.setattr(Image.Image, "save", lambda self, file, form, **_: save(self, file, form, compress_level=9))
+    second, made = prepare(SOURCE, "f", tmp_path / "2")
+    assert second.id == first.id
+    assert read_manifest(made).shards != read_manifest(find(SOURCE, "f", tmp_path / "1")[1]).shards  # type: ignore[index]
+
+
+def test_small_shards_hold_consecutive_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
+    made = prepare(SOURCE, "f", tmp_path)[1]
+    index = read_index(made, "train")
+    assert (np.diff(index.shard.astype(int)) >= 0).all()
+    assert index.shard.max() > 2
+    assert verify(made) == 300
+
+
+def damaged(folder: Path, tmp_path: Path, name: str, change) -> Path:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in folder.iterdir():
+        (copy / file.name).write_bytes(change(file.read_bytes()) if file.name == name else file.read_bytes())
+    return copy
+
+
+def flipped(position: int):
+    def change(data: bytes) -> bytes:
+        place = position % len(data)
+        return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+    return change
+
+
+def test_verify_names_the_first_bad_shard_and_key(folder: Path, tmp_path: Path) -> None:
+    index = read_index(folder, "train")
+    place = int(index.offset[7]) + 20
+    cases = [
+        (flipped(place), r"train-00000.tar, key 000000007: the image is damaged"),
+        (lambda data: data[:place], r"train-00000.tar, key 000000007: the image is cut off"),
+        (lambda data: data[:-1024], "no end block"),
+        (flipped(int(index.offset[7]) - 500), "outside its images"),
+    ]
+    for number, (change, message) in enumerate(cases):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(BadInput, match=message):
+            verify(damaged(folder, tmp_path / str(number), "train-00000.tar", change))
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "index.npz"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_cut_manifest_or_index_is_named(folder: Path, tmp_path: Path, name: str, share: float) -> None:
+    with pytest.raises(BadInput, match=f"copy.{name}"):
+        verify(damaged(folder, tmp_path, name, lambda data: data[: int(share * len(data))]))
+
+
+def test_a_flipped_bit_of_the_index_is_found_or_harmless(folder: Path, tmp_path: Path) -> None:
+    """The padding of a zip means nothing; every bit of the arrays is covered by the manifest's digest."""
+    index, whole = read_index(folder, "train"), (folder / "index.npz").read_bytes()
+    copy = damaged(folder, tmp_path, "", lambda data: data)
+    found = 0
+    for position in range(0, len(whole), 211):
+        (copy / "index.npz").write_bytes(flipped(position)(whole))
+        try:
+            read = read_index(copy, "train")
+        except BadInput:
+            found += 1
+        else:
+            assert read.digest() == index.digest()
+            assert np.array_equal(read.offset, index.offset)
+    assert found > len(whole) / 211 / 2
+
+
+def test_a_newer_schema_is_refused(folder: Path, tmp_path: Path) -> None:
+    def newer(data: bytes) -> bytes:
+        return json.dumps({**json.loads(data), "schema": SCHEMA + 1, "unheard": 1}).encode()
+
+    with pytest.raises(BadInput, match="newer Crossover"):
+        read_manifest(damaged(folder, tmp_path, "dataset.json", newer))
+
+
+def test_prepared_data_outlives_its_files(tmp_path: Path) -> None:
+    images = class_folder(tmp_path / "images", {"train/a": 6, "train/b": 6})
+    source = ImageSource(path=str(images), val_share=0.2)
+    made = prepare(source, "mine", tmp_path / "data")
+    images.rename(tmp_path / "moved")
+    assert find(source, "mine", tmp_path / "data") == made
+    assert find(replace(source, path=""), "mine", tmp_path / "data") == made
+    assert find(replace(source, val_share=0.4), "mine", tmp_path / "data") is None
+    mistyped = replace(source, path=str(tmp_path / "imagse"))
+    assert find(mistyped, "mine", tmp_path / "data") is None
+    with pytest.raises(BadInput, match="does not exist"):
+        prepare(mistyped, "mine", tmp_path / "data")
+
+
+def test_a_class_without_training_images_and_a_wrong_number_of_classes(tmp_path: Path) -> None:
+    images = class_folder(tmp_path / "x", {"train/a": 3, "test/a": 1, "test/b": 1})
+    with pytest.raises(BadInput, match="Class 'b' has no training image"):
+        prepare(ImageSource(path=str(images)), "x", tmp_path / "data")
+    images = class_folder(tmp_path / "y", {"a": 3, "b": 3})
+    with pytest.raises(BadInput, match="2 classes where 10 are declared"):
+        prepare(ImageSource(path=str(images), classes=10), "y", tmp_path / "data")
+
+
+def test_copies_are_counted_and_land_on_one_side(tmp_path: Path) -> None:
+    images = class_folder(tmp_path / "x", {"train/a": 20, "train/b": 20, "test/a": 3})
+    for number in range(20):
+        data = (images / "train" / "a" / f"{number:04d}.jpg").read_bytes()
+        (images / "train" / "b" / f"copy{number}.jpg").write_bytes(data)
+    (images / "test" / "a" / "copy.jpg").write_bytes((images / "train" / "b" / "0000.jpg").read_bytes())
+    made = prepare(ImageSource(path=str(images), val_share=0.3), "x", tmp_path / "data")[1]
+    train, val = read_index(made, "train").content, read_index(made, "val").content
+    assert not np.isin(train, val).any()
+    assert read_manifest(made).duplicates["within train"] > 0
+    assert read_manifest(made).duplicates["train in val"] == 0
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
+    """Images go through; only their rows stay."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    prepare(FractalSource(image_size=64, classes=2, per_class=1000, points=64), "f", tmp_path)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 150
+
+
+@needs(CIFAR)
+@pytest.mark.slow
+def test_cifar_is_prepared_within_a_minute(tmp_path: Path) -> None:
+    began = time.process_time()
+    dataset, made = prepare(ImageSource(path=str(CIFAR), classes=10), "cifar10", tmp_path)
+    assert time.process_time() - began < 60
+    assert (dataset.samples, dataset.val_samples, dataset.test_samples, dataset.classes) == (45000, 5000, 10000, 10)
+    assert np.bincount(read_index(made, "train").label[:50]).tolist() == [5] * 10
+    assert verify(made) == 60_000
+
+
+@needs(FASHION)
+@pytest.mark.slow
+def test_fashion_mnist_is_prepared(tmp_path: Path) -> None:
+    dataset, made = prepare(ImageSource(path=str(FASHION), classes=10), "fashion", tmp_path)
+    assert (dataset.samples, dataset.val_samples, dataset.test_samples) == (54000, 6000, 10000)
+    assert verify(made) == 70_000
