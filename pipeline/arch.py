@@ -6,6 +6,7 @@ element-wise work does not: exactly what ``torch.utils.flop_counter.FlopCounterM
 arXiv 2010.11929.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
@@ -62,13 +63,14 @@ class ViT(Arch):
     pool: Pool = Pool.cls
 
     def check(self, image_size: int) -> None:
-        _positive(self, "patch", "depth", "width", "heads", "mlp_ratio")
+        _positive(self, "patch", "depth", "width", "heads")
+        _image(image_size)
         if image_size % self.patch:
             raise BadInput(
                 f"A patch of {self.patch} px does not divide an image of {image_size} px: choose arch.patch among "
                 f"the divisors of {image_size}."
             )
-        _heads(self.width, self.heads)
+        _encoder(self)
 
     def tokens(self, image_size: int) -> int:
         return (image_size // self.patch) ** 2 + (self.pool is Pool.cls)
@@ -96,9 +98,8 @@ class ResNet(Arch):
     """Of GroupNorm; narrower layers use as many as divide them."""
 
     def check(self, image_size: int) -> None:
-        _stages(self.depths)
         _positive(self, "width", "groups")
-        _feature_map(self.root, self.depths, image_size)
+        _backbone(self, image_size)
 
     def params(self, image_size: int, channels: int, classes: int) -> int:
         top = _top(self)
@@ -128,10 +129,9 @@ class Hybrid(Arch):
     pool: Pool = Pool.cls
 
     def check(self, image_size: int) -> None:
-        _stages(self.depths)
-        _positive(self, "stem_width", "groups", "depth", "width", "heads", "mlp_ratio")
-        _feature_map(self.root, self.depths, image_size)
-        _heads(self.width, self.heads)
+        _positive(self, "stem_width", "groups", "depth", "width", "heads")
+        _backbone(self, image_size)
+        _encoder(self)
 
     def tokens(self, image_size: int) -> int:
         return _feature_map(self.root, self.depths, image_size) ** 2 + (self.pool is Pool.cls)
@@ -174,22 +174,22 @@ def _top(arch: ResNet | Hybrid) -> int:
     return stem_width(arch) * 4 * 2 ** (len(arch.depths) - 1)
 
 
-def _units(arch: ResNet | Hybrid) -> list[tuple[int, int, int, int]]:
+def units(arch: ResNet | Hybrid) -> list[tuple[int, int, int, int]]:
     """(channels in, middle channels, channels out, stride) of every bottleneck."""
-    units, channels = [], stem_width(arch)
+    made, channels = [], stem_width(arch)
     for stage, depth in enumerate(arch.depths):
         middle = stem_width(arch) * 2**stage
         for unit in range(depth):
-            units.append((channels, middle, 4 * middle, 2 if stage and unit == 0 else 1))
+            made.append((channels, middle, 4 * middle, 2 if stage and unit == 0 else 1))
             channels = 4 * middle
-    return units
+    return made
 
 
 def _backbone_params(arch: ResNet | Hybrid, channels: int, post: int) -> int:
     """Convolutions and norms; ``post`` is 2 (scale, bias) where norms follow their convolutions."""
     kernel = 49 if arch.root is Root.imagenet else 9
     total = kernel * channels * stem_width(arch) + post * stem_width(arch)
-    for c_in, middle, c_out, stride in _units(arch):
+    for c_in, middle, c_out, stride in units(arch):
         total += c_in * middle + 9 * middle * middle + middle * c_out
         projected = c_in != c_out or stride > 1
         total += c_in * c_out if projected else 0
@@ -208,7 +208,7 @@ def _backbone_flops(arch: ResNet | Hybrid, size: int, channels: int, padding: bo
     else:
         side, taps = _conv(size, 3, arch.root.stride, 1, padding)
         total = 2 * taps**2 * channels * width
-    for c_in, middle, c_out, stride in _units(arch):
+    for c_in, middle, c_out, stride in units(arch):
         after, taps = _conv(side, 3, stride, 1, padding)
         total += 2 * (side**2 * c_in * middle + taps**2 * middle**2 + after**2 * middle * c_out)
         if c_in != c_out or stride > 1:
@@ -239,14 +239,35 @@ def _feature_map(root: Root, depths: list[int], size: int) -> int:
     return side
 
 
-def _stages(depths: list[int]) -> None:
+def _image(size: int) -> None:
+    if size < 1:
+        raise BadInput(f"An image needs at least one pixel: image_size must be positive, not {size}.")
+
+
+def _backbone(arch: ResNet | Hybrid, image_size: int) -> None:
+    """Raises BadInput when the convolutional part cannot be built or cannot learn."""
+    depths, narrow = arch.depths, stem_width(arch)
+    name = "width" if isinstance(arch, ResNet) else "stem_width"
     if not depths or any(d < 1 for d in depths):
         raise BadInput(f"arch.depths must list at least one positive number of units per stage, not {depths}.")
+    if narrow < 2:
+        raise BadInput(f"arch.{name} must be at least 2: a kernel of a single weight cannot be standardised.")
+    _image(image_size)
+    middle = narrow * 2 ** (len(depths) - 1)
+    if _feature_map(arch.root, depths, image_size) == 1 and arch.groups % middle == 0:
+        raise BadInput(
+            f"At {image_size} px the last feature map is a single pixel, and {arch.groups} groups over {middle} "
+            f"channels would normalise every value by itself: lower arch.groups or use larger images."
+        )
 
 
-def _heads(width: int, heads: int) -> None:
-    if width % heads:
-        raise BadInput(f"{heads} heads do not divide a width of {width}: change arch.heads or arch.width.")
+def _encoder(arch: ViT | Hybrid) -> None:
+    if arch.width % arch.heads:
+        raise BadInput(f"{arch.heads} heads do not divide a width of {arch.width}: change arch.heads or arch.width.")
+    if not (math.isfinite(arch.mlp_ratio) and hidden(arch) >= 1):
+        raise BadInput(
+            f"An arch.mlp_ratio of {arch.mlp_ratio} at a width of {arch.width} leaves the MLP no hidden unit: use 4."
+        )
 
 
 def _positive(arch: Arch, *names: str) -> None:

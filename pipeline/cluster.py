@@ -131,7 +131,7 @@ class _Loop:
     def run(self, ray: Any, on_tick: Callable[[], None]) -> None:
         """To the end, or until interrupted. Raises ClusterLost when it may be run again on another cluster."""
         self.ray = ray
-        self.task = self._remote()
+        self.task = self.ray.remote(max_retries=self.placement.retries)(_task)
         slots = self._slots()
         _interrupt_on_terminate()
         try:
@@ -146,12 +146,6 @@ class _Loop:
                 on_tick()
         except KeyboardInterrupt:
             self._interrupt()
-
-    def _remote(self) -> Any:
-        resources = {"num_cpus": self.placement.cpus_per_trial, "num_gpus": self.placement.gpus_per_trial}
-        if self.placement.workers_per_trial > 1:
-            resources = {"num_cpus": 0, "num_gpus": 0}  # the gang inside holds the devices
-        return self.ray.remote(max_retries=self.placement.retries, **resources)(_task)
 
     def _slots(self) -> int:
         total = self.ray.cluster_resources()
@@ -173,7 +167,11 @@ class _Loop:
     def _submit(self, key: str) -> None:
         segment = self.plan.segments[key]
         job = replace(self.make_job(segment), stop_key=self.stop_key)
-        self.flying[self.task.options(name=f"{segment.work.name}-{key[3:11]}").remote(job, self.track)] = key
+        cpus, gpus = self.placement.cpus_per_trial, self.placement.gpus_per_trial
+        if job.is_gang:
+            cpus = gpus = 0.0  # the gang inside holds the devices
+        task = self.task.options(name=f"{segment.work.name}-{key[3:11]}", num_cpus=cpus, num_gpus=gpus)
+        self.flying[task.remote(job, self.track)] = key
         self.on_event(Event("started", segment))
 
     def _collect(self, timeout: float) -> None:
@@ -287,7 +285,12 @@ def _interrupt_on_terminate() -> None:
 
 def _task(job: Job, track: Track) -> Report:
     """Runs in a worker, which keeps torch and the readers for the next segment."""
-    from pipeline.mirror import Mirror
     from pipeline.training.segment import run_segment
+
+    if job.is_gang:
+        from pipeline.gang import gang
+
+        return run_segment(job, worker=gang(track))
+    from pipeline.mirror import Mirror
 
     return run_segment(job, Mirror(track).open)

@@ -6,6 +6,7 @@ from pipeline.placement import Placement
 from pipeline.plan import Segment
 from pipeline.store import Store
 from pipeline.subset import Dataset
+from pipeline.trial import FineTune, Pretrain
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class Job:
     """Name in the device table, kept with the cost."""
     stop_key: str = ""
     """When this key appears in the store, save and stop."""
+
+    @property
+    def is_gang(self) -> bool:
+        """Whether several workers train it; few-shot has nothing to train."""
+        trial = self.segment.planned.trial
+        trains = isinstance(trial, Pretrain) or isinstance(trial.protocol, FineTune)
+        return trains and self.placement.workers_per_trial > 1
 
 
 @dataclass(frozen=True)

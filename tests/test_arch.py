@@ -104,12 +104,12 @@ def test_the_closed_form_of_the_paper_reference() -> None:
 
 
 def test_small_families_are_matched_in_flops() -> None:
-    """A step of the ladder costs the three families the same within 25 %, the next one 3 to 5 times as much."""
+    """A step of the ladder costs the three families the same within 25 %, the next one 2.5 to 5 times as much."""
     table = {family: [preset(f"{family}_{size}").flops(32, 3, 0) for size in SIZES] for family in FAMILIES}
     for step in zip(*table.values(), strict=True):
         assert max(step) / min(step) < 1.25
     for costs in table.values():
-        assert all(3 <= after / before <= 5 for before, after in pairwise(costs))
+        assert all(2.5 <= after / before <= 5 for before, after in pairwise(costs))
 
 
 def test_mean_pooling_drops_the_class_token() -> None:

@@ -1,4 +1,4 @@
-"""Modules: they cost what their closed forms say, compute what the papers say, and start the same everywhere."""
+"""Modules: they compute what the papers say and start the same everywhere."""
 
 import subprocess
 import sys
@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from test_arch import PRESETS, read, size_of
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from pipeline.arch import Arch, Hybrid, Pool, ResNet, Root, ViT
 from pipeline.errors import BadInput
 from pipeline.models.build import build, reset_head
-from pipeline.models.flops import counted_flops
 from pipeline.models.resnet import PostUnit, PreUnit, StdConv
 from pipeline.models.vit import Block
 
@@ -47,68 +43,6 @@ def make(name: str, seed: int = 0, dropout: float = 0.0, channels: int = 3) -> A
 
 def images(count: int = 4, channels: int = 3, size: int = 16, seed: int = 0) -> Tensor:
     return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def on_meta(arch: Arch, size: int, channels: int, classes: int) -> nn.Module:
-    with torch.device("meta"):
-        return build(arch, size, channels, classes, seed=0)
-
-
-def taps_outside(model: nn.Module, size: int, channels: int) -> int:
-    """FLOPs spent on kernel taps in the padding, by convolving ones with ones."""
-    found = [0]
-
-    def look(conv: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        side, kernel, pad = inputs[0].shape[-1], int(conv.kernel_size[0]), int(conv.padding[0])
-        weight = torch.ones(1, 1, kernel, kernel)
-        inside = F.conv2d(torch.ones(1, 1, side, side), weight, None, conv.stride, pad).sum().item()
-        every = output.shape[-1] ** 2 * kernel**2
-        found[0] += 2 * (every - round(inside)) * conv.in_channels * conv.out_channels
-
-    hooks = [m.register_forward_hook(look) for m in model.modules() if isinstance(m, nn.Conv2d)]
-    model(torch.empty(1, channels, size, size, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    return found[0]
-
-
-def assert_closed_forms(arch: Arch, size: int, channels: int, classes: int) -> None:
-    model = on_meta(arch, size, channels, classes)
-    assert arch.params(size, channels, classes) == sum(p.numel() for p in model.parameters())
-    flops = arch.flops(size, channels, classes)
-    assert flops == counted_flops(arch, size, channels, classes)
-    assert arch.flops(size, channels, classes, padding=False) == flops - taps_outside(model, size, channels)
-
-
-@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
-def test_a_preset_costs_what_its_closed_form_says(path: Any) -> None:
-    assert_closed_forms(read(path), size_of(path.stem), 3, 1000)
-
-
-depths = st.lists(st.integers(1, 2), min_size=1, max_size=4)
-encoder: dict[str, Any] = {
-    "depth": st.integers(1, 2),
-    "width": st.integers(1, 20),
-    "heads": st.integers(1, 4),
-    "mlp_ratio": st.floats(0.01, 4.0),
-    "pool": st.sampled_from(Pool),
-}
-archs = st.one_of(
-    st.builds(ViT, patch=st.integers(1, 16), **encoder),
-    st.builds(ResNet, depths, st.integers(1, 9), st.sampled_from(Root), st.integers(1, 64)),
-    st.builds(Hybrid, depths, st.integers(1, 9), st.sampled_from(Root), st.integers(1, 64), **encoder),
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(arch=archs, size=st.integers(0, 40), channels=st.integers(1, 4), classes=st.integers(1, 7))
-def test_a_shape_is_refused_or_costs_what_it_says(arch: Arch, size: int, channels: int, classes: int) -> None:
-    """Whatever passes check() also runs, on a batch of one image."""
-    try:
-        arch.check(size)
-    except BadInput:
-        return
-    assert_closed_forms(arch, size, channels, classes)
 
 
 @EVERY
@@ -146,12 +80,17 @@ def test_the_seed_alone_fixes_the_weights(name: str) -> None:
 
 def test_another_process_starts_from_the_same_weights() -> None:
     code = (
-        "import sys, torch; sys.path.insert(0, 'tests'); torch.manual_seed(9); from test_models import make, SMALL;"
-        "print(*(sum(p.double().abs().sum() for p in make(n).parameters()).item().hex() for n in SMALL))"
+        "import torch; from pipeline.arch import *; from pipeline.models.build import build; torch.manual_seed(9);"
+        "archs = [ViT(4, 2, 16, 2), ResNet([1], 4, Root.small, 4), Hybrid([1], 4, Root.half, 4, 1, 16, 2)];"
+        "models = [build(a, 16, 3, 5, 0) for a in archs];"
+        "import hashlib; data = [v.numpy().tobytes() for m in models for v in m.state_dict().values()];"
+        "result = hashlib.sha256(b''.join(data)).hexdigest(); print(result)"
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    sums: list[Tensor] = [sum(p.detach().double().abs().sum() for p in make(n).parameters()) for n in SMALL]  # type: ignore[misc]
-    assert made.stdout.split() == [s.item().hex() for s in sums]
+    with torch.random.fork_rng(devices=[]):
+        here: dict[str, Any] = {}
+        exec(code, here)
+    assert made.stdout.strip() == here["result"]
 
 
 @EVERY
@@ -177,7 +116,7 @@ def test_every_parameter_learns(name: str) -> None:
     model, x, y = make(name), images(8), torch.arange(8) % 5
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
     losses = []
-    for _ in range(30):
+    for _ in range(50):
         loss = F.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
@@ -207,8 +146,14 @@ def test_dropout_draws_from_the_global_generator_in_training_only(name: str) -> 
 
 def test_dropout_follows_every_dense_layer_but_the_qkv_projection() -> None:
     """Appendix B.1: after the positions, the attention's output and both layers of the MLP."""
-    model = make("vit", dropout=0.5)
-    assert sum(isinstance(m, nn.Dropout) and m.p == 0.5 for m in model.modules()) == 1 + 2 * 3
+    model, shapes = make("vit", dropout=0.5), []
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            assert module.p == 0.5
+            module.register_forward_hook(lambda _, inputs, output: shapes.append(tuple(output.shape)))
+    model(images(1))
+    stream, hidden = (1, 17, 16), (1, 17, 64)
+    assert shapes == [stream, *[stream, hidden, stream] * 2]
 
 
 def test_a_block_is_torchs_pre_norm_encoder_layer() -> None:
@@ -216,16 +161,16 @@ def test_a_block_is_torchs_pre_norm_encoder_layer() -> None:
     layer = nn.TransformerEncoderLayer(
         16, 4, 64, 0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
     )
-    ours = [block.attention.qkv, block.attention.out, block.mlp[0], block.mlp[3], block.norm1, block.norm2]
-    theirs = [None, layer.self_attn.out_proj, layer.linear1, layer.linear2, layer.norm1, layer.norm2]
-    pairs = [(m.weight, t.weight, m.bias, t.bias) for m, t in zip(ours, theirs, strict=True) if t is not None]
-    pairs.append((block.attention.qkv.weight, layer.self_attn.in_proj_weight) * 1 + (None, None))  # type: ignore[arg-type]
-    with torch.no_grad():
-        for weight, their_weight, bias, their_bias in pairs:
-            weight.copy_(their_weight)
-            if bias is not None:
-                bias.copy_(their_bias)
-        block.attention.qkv.bias.copy_(layer.self_attn.in_proj_bias)  # type: ignore[arg-type]
+    weights = layer.state_dict()
+    names = {
+        "attention.qkv.": "self_attn.in_proj_",
+        "attention.out.": "self_attn.out_proj.",
+        "mlp.0.": "linear1.",
+        "mlp.3.": "linear2.",
+        "norm1.": "norm1.",
+        "norm2.": "norm2.",
+    }
+    block.load_state_dict({o + k: weights[t + k] for o, t in names.items() for k in ("weight", "bias")})
     x = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(block(x), layer(x))
 
@@ -258,17 +203,15 @@ def test_the_hybrids_unit_is_torchvisions_bottleneck(c_in: int, stride: int) -> 
     """Post-activation, stride on the 3x3, a norm on the projection; kernels standardised beforehand."""
     unit = PostUnit(c_in, 4, stride, 4)
     norm = partial(nn.GroupNorm, 4)
-    project = None
-    if unit.project is not None:
-        project = nn.Sequential(nn.Conv2d(c_in, 16, 1, stride, bias=False), norm(16))
+    project = nn.Sequential(nn.Conv2d(c_in, 16, 1, stride, bias=False), norm(16)) if unit.project else None
     theirs: Any = Bottleneck(c_in, 4, stride, project, norm_layer=norm)
     with torch.no_grad():
         for i in (1, 2, 3):
             getattr(theirs, f"conv{i}").weight.copy_(standardised(getattr(unit, f"conv{i}").weight))
             for affine in (getattr(unit, f"norm{i}"), getattr(theirs, f"bn{i}")):
                 affine.bias.copy_(torch.linspace(-1, 1, len(affine.bias)))
-        if unit.project is not None and project is not None:
-            project[0].weight.copy_(standardised(unit.project.weight))
+        if unit.project is not None:
+            theirs.downsample[0].weight.copy_(standardised(unit.project.weight))
     x = images(2, c_in)
     torch.testing.assert_close(unit(x), theirs(x), rtol=1e-4, atol=1e-4)
 
@@ -290,8 +233,8 @@ def test_the_resnets_unit_is_pre_activated(c_in: int, stride: int) -> None:
 
 def test_the_root_pads_with_zeros_before_its_pool() -> None:
     """The official border: max-pooling's own padding would ignore it where all values are negative."""
-    backbone = make("resnet_root").backbone
-    assert torch.equal(backbone.pool(torch.full((1, 1, 4, 4), -1.0))[0, 0], torch.tensor([[0.0, 0.0], [0.0, -1.0]]))
+    pool = make("resnet_root").backbone.pool
+    assert torch.equal(pool(torch.full((1, 1, 4, 4), -1.0))[0, 0], torch.tensor([[0.0, 0.0], [0.0, -1.0]]))
 
 
 def test_groups_are_as_many_as_divide_the_channels() -> None:
@@ -325,7 +268,11 @@ def test_grey_images_and_bfloat16(name: str) -> None:
 
 
 def test_build_refuses_what_check_refuses() -> None:
+    class Free(Arch):
+        def check(self, image_size: int) -> None:
+            pass
+
     with pytest.raises(BadInput, match="does not divide"):
         build(ViT(patch=5), 16, 3, 2, 0)
-    with pytest.raises(TypeError, match="no module for Arch"):
-        build(type("Free", (Arch,), {"check": lambda self, size: None, "__qualname__": "Arch"})(), 16, 3, 2, 0)
+    with pytest.raises(TypeError, match="no module for Free"):
+        build(Free(), 16, 3, 2, 0)

@@ -95,8 +95,9 @@ class PowerFloor(Form):
 
     def starts(self, u: Array, v: Array, w: Array) -> Array:
         """For each exponent, floor and factor by weighted least squares on relative residuals, kept >= 0."""
-        z = np.exp(-EXPONENTS[:, None] * u)  # [s, n]
-        one = np.exp(-v)[:, None, :]  # columns divided by y: the target is 1 everywhere
+        left, least = u.min(), v.min(-1)[:, None]  # both columns are at most 1 when measured from these
+        z = np.exp(-EXPONENTS[:, None] * (u - left))  # [s, n]
+        one = np.exp(least - v)[:, None, :]  # columns divided by y: the target is 1 everywhere
         power, q = z * one, w[:, None, :]
         ee, ep, pp = (q * one * one).sum(-1), (q * one * power).sum(-1), (q * power * power).sum(-1)
         e1, p1 = (q * one).sum(-1), (q * power).sum(-1)
@@ -104,8 +105,8 @@ class PowerFloor(Form):
         floor = (e1 * pp - p1 * ep) / gap
         factor = np.where(floor > 0, (p1 * ee - e1 * ep) / gap, p1 / pp)
         floor = np.where(factor > 0, np.maximum(floor, 0.0), e1 / ee)
-        factor = np.log(np.maximum(factor, 1e-3 * np.exp(v).min(-1)[:, None]))
-        return np.stack([floor, factor, np.broadcast_to(EXPONENTS, floor.shape)], axis=-1)
+        factor = np.log(np.maximum(factor, 1e-3)) + least + EXPONENTS * left
+        return np.stack([floor * np.exp(least), factor, np.broadcast_to(EXPONENTS, floor.shape)], axis=-1)
 
     def natural(self, theta: Array, centre: float, offset: float) -> Array:
         floor, a, alpha = theta[..., 0], theta[..., 1], theta[..., 2]

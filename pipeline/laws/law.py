@@ -18,6 +18,8 @@ LEVEL = 0.9
 GRID = 60
 BEYOND = 3.0
 """The band is drawn this factor past the last point, so that the reader sees how fast it widens."""
+FURTHEST = 200.0
+"""In ln y. Draws that say more than this past the last point are shown as this."""
 BEHIND = "behind the family's best architecture at that place"
 
 
@@ -160,12 +162,12 @@ def hold_out(on: list[Cell], form: str, law: Law, draws: int, seed: int) -> tupl
     error = float(found.log(at)[0] - observed)
     return {
         "x": top,
-        "predicted": float(np.exp(error + observed)),
-        "observed": float(np.exp(observed)),
+        "predicted": _value(error + observed),
+        "observed": _value(observed),
         "log_error": error,
-        "relative_error": float(np.expm1(error)),
-        "lo": float(np.exp(lo)),
-        "hi": float(np.exp(hi)),
+        "relative_error": float(np.expm1(min(error, FURTHEST))),
+        "lo": _value(lo),
+        "hi": _value(hi),
         "inside": bool(lo - 1e-9 <= observed <= hi + 1e-9),
         "distance": float(top / max(c.x for c in rest)),
     }, ""
@@ -188,7 +190,7 @@ def _describe(law: Law, found: Fit, noise: Noise, drawn: Draws, asked: str, reac
     lo, hi = np.quantile(found.log(x, drawn.theta), _tails(law.level), axis=0)
     mid = found.log(x)
     curves = {"lo": np.minimum(lo, mid), "mid": mid, "hi": np.maximum(hi, mid)}
-    law.band = {"x": x.tolist(), **{name: np.exp(curve).tolist() for name, curve in curves.items()}}
+    law.band = {"x": x.tolist(), **{name: np.exp(np.clip(curve, -FURTHEST, FURTHEST)).tolist() for name, curve in curves.items()}}
     if _vague(found, drawn):
         law.status = "not identified"
     law.notes += _notes(law, found, noise, drawn, asked)
@@ -220,6 +222,10 @@ def _notes(law: Law, found: Fit, noise: Noise, drawn: Draws, asked: str) -> list
     if drawn.replaced > 0.05 * len(drawn.theta):
         notes.append(f"In {wording.counted(drawn.replaced, 'draw')} the frontier had too few places and was kept.")
     return notes
+
+
+def _value(log: float) -> float:
+    return float(np.exp(np.clip(log, -FURTHEST, FURTHEST)))
 
 
 def _tails(level: float) -> tuple[float, float]:

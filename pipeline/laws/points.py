@@ -8,6 +8,8 @@ import numpy as np
 
 AXES = ("compute", "data")
 """compute: training FLOPs. data: unique training samples."""
+LIMITS = {"its place on the axis": (1e-9, 1e33), "its metric": (1e-12, 1e12)}
+"""What a number can be and still be fitted; no real study comes near."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ def _unfit(point: Point) -> str:
         return "its metric is exactly 0, which has no logarithm"
     if point.y < 0:
         return f"its metric is negative ({point.y:g}), which has no logarithm"
+    for (noun, (low, high)), value in zip(LIMITS.items(), (point.x, point.y), strict=True):
+        if not low <= value <= high:
+            return f"{noun} is {value:g}, outside {low:g} to {high:g}"
     return ""
 
 

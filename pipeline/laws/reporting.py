@@ -28,7 +28,7 @@ def checklist(
         "fit status": "; ".join(f"{_name(law)}: {law.status}" for law in laws) or "no law",
         "frontier": "lower envelope over the architectures of a family, taken anew in every draw",
         "bootstrap": f"{draws} draws, seed {seed}; whole runs moved by the seeds' scatter, cells by the scatter about "
-        "the law, Student-t for few degrees of freedom; draws paired across families",
+        "the law, Student-t for few degrees of freedom; drawn for each family by itself and compared draw by draw",
         "intervals": f"{wording.level(level)}, percentiles of the draws",
         "C": conventions.get("C", "as given with the points"),
         "D": conventions.get("D", "as given with the points"),

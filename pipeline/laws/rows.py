@@ -86,8 +86,8 @@ def _point(row: Row, column: str, metric: str, several: bool) -> Point:
         excluded = f"it has no {metric}"
     setting = f"lr={row.get('lr')} {row.get('schedule') or ''}".strip() if several else ""
     return Point(
-        family=str(row.get("family", "")),
-        arch=str(row.get("arch", "")),
+        family=str(row.get("family") or "unnamed family"),
+        arch=str(row.get("arch") or ""),
         seed=int(_number(row.get("seed"))),
         x=_number(row.get(column)),
         y=math.nan if excluded else float(value or 0),

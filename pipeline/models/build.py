@@ -12,26 +12,32 @@ from pipeline.models.vit import Encoder, VisionTransformer
 def build(arch: Arch, image_size: int, channels: int, classes: int, seed: int, dropout: float = 0.0) -> nn.Module:
     """A model with ``forward(x) -> logits``, ``features(x) -> representation`` and ``head``.
 
-    The same seed gives the same weights in any process. Raises BadInput for a shape the images do not fit.
+    The same seed gives the same weights in any process, and the global generator is left as it was. ``dropout``
+    acts in transformer blocks only; the ResNets have none. Raises BadInput for a shape the images do not fit.
     """
     arch.check(image_size)
-    if isinstance(arch, ViT):
-        model: nn.Module = VisionTransformer(arch, image_size, channels, classes, dropout)
-    elif isinstance(arch, ResNet):
-        model = BiTResNet(arch, channels, classes)
-    elif isinstance(arch, Hybrid):
-        model = HybridTransformer(arch, image_size, channels, classes, dropout)
-    else:
-        raise TypeError(f"no module for {type(arch).__name__}")
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights of their own, which are replaced
+        model = _module(arch, image_size, channels, classes, dropout)
     initialise(model, seed)
     return model
+
+
+def _module(arch: Arch, image_size: int, channels: int, classes: int, dropout: float) -> nn.Module:
+    if isinstance(arch, ViT):
+        return VisionTransformer(arch, image_size, channels, classes, dropout)
+    if isinstance(arch, ResNet):
+        return BiTResNet(arch, channels, classes)
+    if isinstance(arch, Hybrid):
+        return HybridTransformer(arch, image_size, channels, classes, dropout)
+    raise TypeError(f"no module for {type(arch).__name__}")
 
 
 def reset_head(model: nn.Module, classes: int) -> None:
     """A fresh zero head, as at fine-tuning (arXiv 2010.11929, section 3.2)."""
     old = model.head
     assert isinstance(old, nn.Linear)
-    model.head = nn.Linear(old.in_features, classes, device=old.weight.device)
+    with torch.random.fork_rng(devices=[]):
+        model.head = nn.Linear(old.in_features, classes, device=old.weight.device)
     nn.init.zeros_(model.head.weight)
     nn.init.zeros_(model.head.bias)
 
@@ -48,7 +54,9 @@ def initialise(model: nn.Module, seed: int) -> None:
             nn.init.trunc_normal_(module.weight, std=fan**-0.5, generator=generator)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         elif isinstance(module, nn.Linear) and name != "head":
-            nn.init.xavier_uniform_(module.weight, generator=generator)
+            # Query, key and value are three kernels in the paper's code; as one, their bound would be sqrt(2) less.
+            for kernel in module.weight.chunk(3 if name.endswith(".qkv") else 1):
+                nn.init.xavier_uniform_(kernel, generator=generator)
             nn.init.zeros_(module.bias)
             if ".mlp." in name:
                 nn.init.normal_(module.bias, std=1e-6, generator=generator)

@@ -11,6 +11,8 @@ from pipeline.models.vit import Encoder
 
 
 class HybridTransformer(nn.Module):
+    """Convolutional stem, one token per pixel of its feature map, encoder, head."""
+
     def __init__(self, arch: Hybrid, image_size: int, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.stem = Backbone(arch, channels)
@@ -19,6 +21,7 @@ class HybridTransformer(nn.Module):
         self.head = nn.Linear(arch.width, classes)
 
     def features(self, x_BCHW: Tensor) -> Tensor:
+        """Images to representations (B, D): what the head sees."""
         return self.encoder(self.embed(self.stem(x_BCHW)).flatten(2).transpose(1, 2))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ The same stages in post-activation form are the stem of the Hybrid. Suffixes: B 
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.arch import Hybrid, ResNet, Root, stem_width
+from pipeline.arch import Hybrid, ResNet, Root, stem_width, units
 
 EPS = 1e-5
 STANDARD_EPS = 1e-10
@@ -80,7 +81,7 @@ class PostUnit(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Root and stages to a feature map (B, C, H, W)."""
+    """Root and stages: images (B, C, H, W) to a feature map (B, ``channels``, side, side)."""
 
     def __init__(self, arch: ResNet | Hybrid, channels: int) -> None:
         super().__init__()
@@ -91,14 +92,9 @@ class Backbone(nn.Module):
         # Zero padding before the pool, not inside it: the official code's border (differs for negative values).
         self.pool = nn.Sequential(nn.ConstantPad2d(1, 0.0), nn.MaxPool2d(3, 2)) if imagenet else nn.Identity()
         unit = PostUnit if post else PreUnit
-        units, c_in = [], width
-        for stage, depth in enumerate(arch.depths):
-            for index in range(depth):
-                middle = width * 2**stage
-                units.append(unit(c_in, middle, 2 if stage and index == 0 else 1, arch.groups))
-                c_in = 4 * middle
-        self.units = nn.Sequential(*units)
-        self.channels = c_in
+        shapes = units(arch)
+        self.units = nn.Sequential(*(unit(c_in, middle, stride, arch.groups) for c_in, middle, _, stride in shapes))
+        self.channels = shapes[-1][2]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.root(x_BCHW)
@@ -108,6 +104,8 @@ class Backbone(nn.Module):
 
 
 class BiTResNet(nn.Module):
+    """Backbone, final norm, ReLU, mean over the map, head. It has no dropout, as in BiT."""
+
     def __init__(self, arch: ResNet, channels: int, classes: int) -> None:
         super().__init__()
         self.backbone = Backbone(arch, channels)
@@ -115,6 +113,10 @@ class BiTResNet(nn.Module):
         self.head = nn.Linear(self.backbone.channels, classes)
 
     def features(self, x_BCHW: Tensor) -> Tensor:
+        """Images to representations (B, D): what the head sees."""
+        if x_BCHW.device.type == "cpu":
+            # A third faster here; CUDA's group norm would copy it back, and parameters stay contiguous for storage.
+            x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
         return F.relu(self.norm(self.backbone(x_BCHW))).mean((2, 3))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -75,6 +75,8 @@ class Encoder(nn.Module):
 
 
 class VisionTransformer(nn.Module):
+    """Patch embedding, encoder, head."""
+
     def __init__(self, arch: ViT, image_size: int, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.embed = nn.Conv2d(channels, arch.width, arch.patch, stride=arch.patch)
@@ -82,6 +84,7 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(arch.width, classes)
 
     def features(self, x_BCHW: Tensor) -> Tensor:
+        """Images to representations (B, D): what the head sees."""
         return self.encoder(self.embed(x_BCHW).flatten(2).transpose(1, 2))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

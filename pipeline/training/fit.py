@@ -45,6 +45,8 @@ class Fitted:
     seconds: float
     """Wall seconds of the loop, all attempts together."""
     samples_per_second: float
+    leads: bool = True
+    """False on ranks other than 0, which write nothing."""
 
 
 def fit(
@@ -62,6 +64,8 @@ def fit(
     module = Classifier(stretch.model, stretch.recipe, stretch.seed, stretch.steps, stretch.start)
 
     def save(meter: Meter, module: Classifier) -> None:
+        if not module.trainer.is_global_zero:
+            return
         saved = {"curve": curve, "seconds": before + meter.seconds}
         state = State.capture(module.step, module.model, module.trainer.optimizers[0], saved)
         job.store.put(partial_key(job.segment.key), state.to_bytes())
@@ -85,7 +89,14 @@ def fit(
     if optimizer is None and stretch.start:
         state.optimizer = stretch.start.optimizer
     seen = (stretch.stop - first) * stretch.recipe.batch_size
-    return Fitted(module, state, curve, before + meter.seconds, seen / max(meter.seconds, 1e-9))
+    leads = first >= stretch.stop or module.trainer.is_global_zero
+    module.model.to(device_of(job))  # Lightning leaves it on the CPU
+    return Fitted(module, state, curve, before + meter.seconds, seen / max(meter.seconds, 1e-9), leads)
+
+
+def device_of(job: Job) -> torch.device:
+    """Where this segment computes."""
+    return torch.device("cuda" if job.placement.gpus_per_trial and torch.cuda.is_available() else "cpu")
 
 
 def _trainer(job: Job, recipe: Recipe, steps: int, meter: Meter, logger: Any, extra: dict[str, Any]) -> L.Trainer:
@@ -95,7 +106,7 @@ def _trainer(job: Job, recipe: Recipe, steps: int, meter: Meter, logger: Any, ex
         "ignore", module="lightning", message=".*(does not have many workers|isn't logged|LeafSpec).*"
     )
     settings: dict[str, Any] = {
-        "accelerator": "gpu" if job.placement.gpus_per_trial and torch.cuda.is_available() else "cpu",
+        "accelerator": device_of(job).type,
         "devices": 1,
         "precision": job.placement.precision.value,
         "logger": logger or False,

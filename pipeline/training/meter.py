@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import torch
 
 from pipeline.training.module import Classifier
 from pipeline.training.pulse import Pulse
@@ -56,14 +57,17 @@ class Meter(L.Callback):
             return  # checkpoints too: one in the middle of a window would tear its mean loss
         self._point(pl_module, done)
         due = time.monotonic() - self.saved_at >= self.checkpoint_seconds
-        if done != self.stop and (due or self.pulse.stop_asked):
+        stop = trainer.strategy.broadcast(self.pulse.stop_asked)  # rank 0 decides for all
+        if done != self.stop and (due or stop):
             self.save(self, pl_module)
             self.saved_at = time.monotonic()
-            if self.pulse.stop_asked:
+            if stop:
                 raise Interrupted
 
     def _point(self, module: Classifier, done: int) -> None:
         loss = module.take_mean_loss()
+        if module.trainer.world_size > 1:
+            loss = float(module.trainer.strategy.reduce(torch.tensor(loss), reduce_op="mean"))
         recipe = module.recipe
         seen = done * recipe.batch_size
         if not math.isfinite(loss) or loss > EXPLOSION * self.guess_loss:

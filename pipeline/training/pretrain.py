@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from pipeline.data.datamodule import SegmentData
 from pipeline.data.reader import Reader
@@ -23,15 +24,18 @@ class Done:
     """What a segment made."""
 
     state: State | None
-    """None where nothing rests on it."""
+    """None where nothing rests on it, once it is stored, and on ranks other than 0."""
     curve: list[dict[str, float]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     """Wall seconds of training and evaluation."""
     samples_per_second: float = 0.0
+    has_state: bool = False
+    """Whether the end state is stored."""
 
 
-def pretrain(job: Job, pulse: Pulse, run: RunLog) -> Done:
+def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Done:
+    """``trainer`` are further settings of Lightning's Trainer, for a gang."""
     segment = job.segment
     trial = segment.planned.pretrain
     home = job.homes[trial.subset.dataset]
@@ -51,7 +55,9 @@ def pretrain(job: Job, pulse: Pulse, run: RunLog) -> Done:
         forward_flops=forward_flops(segment.planned, data),
         guess_loss=guess_loss(trial.recipe, data.classes),
     )
-    fitted = fit(job, stretch, pulse, run.log, run.logger)
+    fitted = fit(job, stretch, pulse, run.log, run.logger, **trainer)
+    if not fitted.leads:
+        return Done(None)
     done = Done(fitted.state, fitted.curve, {}, fitted.seconds, fitted.samples_per_second)
     if segment.work is Work.decay:
         began = time.monotonic()

@@ -16,7 +16,7 @@ class Pulse:
     """Beats every ``seconds`` while the body runs. ``note`` is what people see of the running segment."""
 
     def __init__(
-        self, store: Store, key: str, lease: Lease, seconds: float, stop_key: str, note: dict[str, Any]
+        self, store: Store, key: str, lease: Lease | None, seconds: float, stop_key: str, note: dict[str, Any]
     ) -> None:
         self.store, self.key, self.lease, self.seconds = store, key, lease, seconds
         self.stop_key = stop_key
@@ -53,7 +53,8 @@ class Pulse:
     def _beat(self) -> None:
         record = json.dumps({**self.note, "heartbeat": time.time()}).encode()
         self.store.put(progress_key(self.key), record)
-        self.lease.renew()
+        if self.lease is not None:
+            self.lease.renew()
         self.stop_asked = self.stop_asked or (bool(self.stop_key) and self.store.exists(self.stop_key))
 
 

@@ -9,6 +9,7 @@ import platform
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,9 +26,15 @@ from pipeline.training.pulse import Pulse
 from pipeline.training.runlog import OpenRun, RunLog, silent
 from pipeline.transfer.run import transfer
 
+Worker = Callable[[Job, Pulse, RunLog], Done]
+"""Does the work and stores the end state; raises Diverged or Interrupted."""
 
-def run_segment(job: Job, open_run: OpenRun = silent) -> Report:
-    """Do the work of ``job.segment`` unless it is done or held. Bugs raise; what happened is in the log."""
+
+def run_segment(job: Job, open_run: OpenRun = silent, worker: Worker | None = None) -> Report:
+    """Do the work of ``job.segment`` unless it is done or held. Bugs raise; what happened is in the log.
+
+    ``worker`` does it elsewhere (on a gang); by default this process does.
+    """
     key = job.segment.key
     record = read_record(job.store, key)
     if record is not None and _complete(job, record):
@@ -41,7 +48,7 @@ def run_segment(job: Job, open_run: OpenRun = silent) -> Report:
     beat = job.placement.heartbeat_seconds
     try:
         with Pulse(job.store, key, lease, beat, job.stop_key, _note(job)) as pulse:
-            return _finish(job, _tracked(job, pulse, open_run(job)))
+            return _finish(job, _tracked(job, pulse, open_run(job), worker or alone))
     except Interrupted:
         return Report(key, "interrupted")
     except Exception:
@@ -57,10 +64,20 @@ def _complete(job: Job, record: Record) -> bool:
     return record.outcome == "diverged" or not record.has_state or job.store.exists(state_key(segment.key))
 
 
-def _tracked(job: Job, pulse: Pulse, run: RunLog) -> Record:
+def alone(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any] | None = None) -> Done:
+    """Train, fine-tune or probe in this process; rank 0 stores the end state before its record is published."""
+    work = transfer if job.segment.work is Work.transfer else pretrain
+    done = work(job, pulse, run, trainer or {})
+    if done.state is not None:
+        job.store.put(state_key(job.segment.key), done.state.to_bytes())
+        done.has_state, done.state = True, None
+    return done
+
+
+def _tracked(job: Job, pulse: Pulse, run: RunLog, worker: Worker) -> Record:
     """Work inside the tracker's run, which is closed whatever happens."""
     try:
-        record = _work(job, pulse, run)
+        record = _work(job, pulse, run, worker)
     except BaseException:
         run.finish(failed=True)
         raise
@@ -71,17 +88,13 @@ def _tracked(job: Job, pulse: Pulse, run: RunLog) -> Record:
     return record
 
 
-def _work(job: Job, pulse: Pulse, run: RunLog) -> Record:
+def _work(job: Job, pulse: Pulse, run: RunLog, worker: Worker) -> Record:
     """The record of the segment; its end state is stored before it returns."""
     began = time.monotonic()
     try:
-        worker = transfer if job.segment.work is Work.transfer else pretrain
-        done = worker(job, pulse, run)
+        return _record(job, worker(job, pulse, run), "done", "")
     except Diverged as diverged:
         return _record(job, Done(None, seconds=time.monotonic() - began), "diverged", str(diverged))
-    if done.state is not None:
-        job.store.put(state_key(job.segment.key), done.state.to_bytes())
-    return _record(job, done, "done", "")
 
 
 def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
@@ -103,7 +116,7 @@ def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
         seconds_total=seconds + (shared.seconds_total if shared else 0.0),
         flops=segment.flops,
         samples_per_second=done.samples_per_second,
-        has_state=done.state is not None,
+        has_state=done.has_state,
         reason=reason,
         host=_host(job),
     )

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -13,7 +14,7 @@ from pipeline.plan import forward_flops
 from pipeline.record import state_key
 from pipeline.subset import Dataset, Subset
 from pipeline.training.evaluate import evaluate, features
-from pipeline.training.fit import Stretch, fit, start_state
+from pipeline.training.fit import Stretch, device_of, fit, start_state
 from pipeline.training.pretrain import Done, guess_loss, open_reader
 from pipeline.training.pulse import Pulse
 from pipeline.training.runlog import RunLog
@@ -23,13 +24,14 @@ from pipeline.transfer.finetune import finetune_recipe
 from pipeline.trial import FewShot, FineTune, Transfer
 
 
-def transfer(job: Job, pulse: Pulse, run: RunLog) -> Done:
+def transfer(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Done:
+    """``trainer`` are further settings of Lightning's Trainer, for a gang."""
     trial = job.segment.planned.trial
     assert isinstance(trial, Transfer)
     if isinstance(trial.protocol, FewShot):
         done = _few_shot(job, trial, trial.protocol)
     else:
-        done = _fine_tune(job, trial, trial.protocol, pulse, run)
+        done = _fine_tune(job, trial, trial.protocol, pulse, run, trainer)
     run.summary(done.metrics)
     return done
 
@@ -37,7 +39,7 @@ def transfer(job: Job, pulse: Pulse, run: RunLog) -> Done:
 def _few_shot(job: Job, trial: Transfer, protocol: FewShot) -> Done:
     began = time.monotonic()
     home = job.homes[trial.dataset]
-    model = _parent_model(job, trial)
+    model = _parent_model(job, trial).to(device_of(job))
     train = open_reader(home.folder, "train", job.placement.cache_gib)
     test = open_reader(home.folder, "test", job.placement.cache_gib)
     ids = fewshot.draw(train.labels, protocol.shots, home.dataset.classes, trial.seed)
@@ -46,7 +48,9 @@ def _few_shot(job: Job, trial: Transfer, protocol: FewShot) -> Done:
     return Done(None, metrics={"test_error": error}, seconds=time.monotonic() - began)
 
 
-def _fine_tune(job: Job, trial: Transfer, protocol: FineTune, pulse: Pulse, run: RunLog) -> Done:
+def _fine_tune(
+    job: Job, trial: Transfer, protocol: FineTune, pulse: Pulse, run: RunLog, trainer: dict[str, Any]
+) -> Done:
     home = job.homes[trial.dataset]
     data = home.dataset
     recipe = finetune_recipe(protocol)
@@ -67,7 +71,9 @@ def _fine_tune(job: Job, trial: Transfer, protocol: FineTune, pulse: Pulse, run:
         forward_flops=forward_flops(job.segment.planned, data),
         guess_loss=guess_loss(recipe, data.classes),
     )
-    fitted = fit(job, stretch, pulse, run.log, run.logger)
+    fitted = fit(job, stretch, pulse, run.log, run.logger, **trainer)
+    if not fitted.leads:
+        return Done(None)
     began = time.monotonic()
     test = open_reader(home.folder, "test", job.placement.cache_gib)
     scores = evaluate(fitted.module.model, test, job.placement.precision)

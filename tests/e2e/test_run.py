@@ -228,3 +228,14 @@ def test_a_budget_added_later_extends_the_trunk(tmp_path: Path) -> None:
     for segment in stable:
         digest = segment["key"].split("/")[1]
         assert segment["first_step"] == max(stored_steps(store, digest)) == 64
+
+
+def test_a_gang_of_two_workers_finishes_and_continues(tmp_path: Path) -> None:
+    """Data-parallel by Ray Train and gloo: the same trials, recorded with their number of workers."""
+    words = ["arch=vit_pico", "study.budgets=[640,1280]", "placement.workers_per_trial=2"]
+    finish(start(tmp_path, *words))
+    results = Ledger(Store(str(tmp_path / "runs"))).results()
+    assert len(results) == 2 + 2 * 2
+    assert all(r.outcome.value == "done" for r in results)
+    assert {r.cost["workers"] for r in results} == {2}
+    assert not list((tmp_path / "runs" / "progress").glob("*.json"))
