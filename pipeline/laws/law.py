@@ -190,7 +190,10 @@ def _describe(law: Law, found: Fit, noise: Noise, drawn: Draws, asked: str, reac
     lo, hi = np.quantile(found.log(x, drawn.theta), _tails(law.level), axis=0)
     mid = found.log(x)
     curves = {"lo": np.minimum(lo, mid), "mid": mid, "hi": np.maximum(hi, mid)}
-    law.band = {"x": x.tolist(), **{name: np.exp(np.clip(curve, -FURTHEST, FURTHEST)).tolist() for name, curve in curves.items()}}
+    law.band = {
+        "x": x.tolist(),
+        **{name: np.exp(np.clip(curve, -FURTHEST, FURTHEST)).tolist() for name, curve in curves.items()},
+    }
     if _vague(found, drawn):
         law.status = "not identified"
     law.notes += _notes(law, found, noise, drawn, asked)
