@@ -4,6 +4,7 @@ For segments larger than one worker only: a gang costs about 15 s more than its 
 holds the lease and takes no devices; every member runs the same training, and rank 0 alone writes.
 """
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -47,9 +48,17 @@ def _train(job: Job, track: Track) -> dict[str, Any]:
         ),
         run_config=RunConfig(storage_path=str(job.store.local / "ray") if job.store.local else None),
     )
-    metrics = trainer.fit().metrics
-    assert metrics is not None
-    return metrics
+    trainer.fit()
+    told = job.store.get(_told_key(job))
+    if told is None:
+        raise RuntimeError("the gang ended without a word from rank 0")
+    job.store.delete(_told_key(job))
+    return json.loads(told)
+
+
+def _told_key(job: Job) -> str:
+    """Rank 0 speaks through the store: Ray Train keeps reported numbers only beside a checkpoint of its own."""
+    return f"states/{job.segment.key}.told"
 
 
 def _done(told: dict[str, Any]) -> Done:
@@ -62,15 +71,15 @@ def _done(told: dict[str, Any]) -> Done:
 
 def _member(config: dict[str, Any]) -> None:
     """One rank. Ends of the training that are no failures travel as words: an exception would be a crash."""
-    import ray.train
     import torch
+    from ray.train import get_context
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
     from pipeline.mirror import Mirror
     from pipeline.training.segment import alone
 
     job: Job = config["job"]
-    first = ray.train.get_context().get_world_rank() == 0
+    first = get_context().get_world_rank() == 0
     torch.set_num_threads(job.placement.threads)
     settings = {"devices": "auto", "strategy": RayDDPStrategy(), "plugins": [RayLightningEnvironment()]}
     run = Mirror(config["track"]).open(job) if first else Silent()
@@ -86,4 +95,5 @@ def _member(config: dict[str, Any]) -> None:
     except Interrupted:
         told = {"interrupted": True}
     run.finish(failed="diverged" in told)
-    ray.train.report(told)
+    if first:
+        job.store.put(_told_key(job), json.dumps(told).encode())

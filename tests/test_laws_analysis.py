@@ -120,6 +120,25 @@ def test_error_of_exactly_zero_is_listed() -> None:
     assert reasons == {"its metric is exactly 0, which has no logarithm"}
 
 
+@pytest.mark.parametrize("value", [1e300, 1e-300, -0.2, math.nan, math.inf])
+def test_impossible_metric_is_listed_and_harms_nothing(value: float) -> None:
+    found = pretrained()
+    base = of(found[1:])
+    found[0] = {**found[0], METRIC: value}
+    spoiled = of(found)
+    assert found[0]["digest"] in {e["run"] for law in spoiled.laws for e in law.excluded}
+    assert spoiled.crossings == base.crossings
+    assert spoiled.headline == base.headline
+
+
+@pytest.mark.parametrize("flops", [0, None, math.inf, 1e300, 10**32])
+def test_impossible_compute_breaks_nothing(flops: Any) -> None:
+    found = pretrained()
+    found[0] = {**found[0], "train_flops": flops}
+    analysis = of(found)
+    assert Analysis.from_json(analysis.to_json()) == analysis
+
+
 def test_recorded_twice_is_listed() -> None:
     found = pretrained()
     law = next(law for law in of([*found, found[0]]).laws if law.family == found[0]["family"])

@@ -1,4 +1,4 @@
-"""Crossover: where one family's law passes another's, from paired draws; "none" and "cannot tell" are answers.
+"""Crossover: where one family's law passes another's, draw by draw; "none" and "cannot tell" are answers.
 
 Only the stretch that both frontiers cover is searched: past it there is no evidence. A draw in which one family leads
 all along has its crossing, if any, off one end; such draws count as lying beyond that end when the interval is taken.

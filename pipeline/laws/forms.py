@@ -88,7 +88,7 @@ class PowerFloor(Form):
 
     def log(self, theta: Array, u: Array) -> tuple[Array, Array]:
         floor, a, alpha = theta[..., :1], theta[..., 1:2], theta[..., 2:]
-        falling = np.exp(np.minimum(a - alpha * u, 300.0))
+        falling = np.exp(np.clip(a - alpha * u, -300.0, 300.0))
         total = floor + falling
         share = falling / total
         return np.log(total), np.stack([1.0 / total, share, -u * share], axis=-1)
