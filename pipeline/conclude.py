@@ -8,11 +8,8 @@ from pipeline import __version__
 from pipeline.laws.analysis import Analysis, analyse, points_from_rows
 from pipeline.ledger import Ledger
 from pipeline.manifest import StudyManifest
-from pipeline.record import chain
+from pipeline.record import Record, chain
 from pipeline.store import Store
-
-CURVE_POINTS = 60
-"""Points kept of each learning curve in the page."""
 
 
 def fit_laws(store: Store, manifest: StudyManifest) -> Analysis:
@@ -28,13 +25,22 @@ def write_report(store: Store, manifest: StudyManifest, analysis: Analysis) -> s
     from pipeline.report.page import render
 
     rows = manifest.rows(Ledger(store))
-    page = render(rows, json.loads(analysis.to_json()), _study(store, manifest, rows))
+    chains = {row["digest"]: _chain(store, row) for row in rows if row["outcome"] == "done"}
+    page = render(rows, json.loads(analysis.to_json()), _study(manifest, rows, chains))
     key = f"studies/{manifest.name}/report.html"
     store.put(key, page.encode())
     return store.describe(key)
 
 
-def _study(store: Store, manifest: StudyManifest, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _chain(store: Store, row: dict[str, Any]) -> list[Record]:
+    """The records a finished trial rests on, from initialisation to its own."""
+    keys = store.keys(f"states/{row['digest'][:2]}/{row['digest']}")
+    last = next((k for k in reversed(keys) if k.endswith(".json")), None)
+    return list(chain(store, last.removeprefix("states/").removesuffix(".json")))[::-1] if last else []
+
+
+def _study(manifest: StudyManifest, rows: list[dict[str, Any]], chains: dict[str, list[Record]]) -> dict[str, Any]:
+    shared = {record.key: record.seconds for records in chains.values() for record in records}
     return {
         "name": manifest.name,
         "question": manifest.question,
@@ -48,37 +54,27 @@ def _study(store: Store, manifest: StudyManifest, rows: list[dict[str, Any]]) ->
             "trials_planned": len(manifest.trials),
             "flops_executed": manifest.flops,
             "flops_unshared": manifest.flops_unshared,
-            "device_seconds": sum(_own_seconds(rows)),
+            "device_seconds": sum(shared.values()),
         },
-        "curves": _curves(store, rows),
+        "curves": _curves(rows, chains),
     }
 
 
-def _own_seconds(rows: list[dict[str, Any]]) -> list[float]:
-    return [float(row["device_seconds"]) for row in rows if row.get("device_seconds")]
-
-
-def _curves(store: Store, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Training loss against samples seen of every finished pre-training, thinned evenly."""
+def _curves(rows: list[dict[str, Any]], chains: dict[str, list[Record]]) -> list[dict[str, Any]]:
+    """Training loss against samples seen of every finished pre-training; the page thins them."""
     curves = []
     for row in rows:
         if row["kind"] != "pretrain" or row["outcome"] != "done":
             continue
-        keys = store.keys(f"states/{row['digest'][:2]}/{row['digest']}")
-        last = next((k for k in reversed(keys) if k.endswith(".json")), None)
-        if last is None:
-            continue
-        records = list(chain(store, last.removeprefix("states/").removesuffix(".json")))
-        points = [point for record in reversed(records) for point in record.curve]
-        thinned = points[:: max(1, len(points) // CURVE_POINTS)]
+        points = [point for record in chains[row["digest"]] for point in record.curve]
         curves.append(
             {
                 "digest": row["digest"],
                 "family": row["family"],
                 "arch": row["arch"],
-                "samples": [p["samples_seen"] for p in thinned],
-                "exaflops": [p["compute/exaflops"] for p in thinned],
-                "loss": [p["train/loss"] for p in thinned],
+                "samples": [p["samples_seen"] for p in points],
+                "exaflops": [p["compute/exaflops"] for p in points],
+                "loss": [p["train/loss"] for p in points],
             }
         )
     return curves

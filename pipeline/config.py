@@ -172,7 +172,7 @@ def _wrong_override(overrides: list[str], error: Exception) -> str:
     for text in overrides:
         key = text.split("=", 1)[0].lstrip("+~")
         if f"'{key}'" in str(error) or f" {text}" in str(error):
-            if (cause is not None and "could not be converted" in str(cause)) or "Invalid value" in str(cause):
+            if cause is not None and any(word in str(cause) for word in ("could not be converted", "Invalid value")):
                 return f"{text}: {_first_line(cause)}."
             if "reference_type=Dict" in str(cause):
                 return _missing_entry(key, text, overrides)

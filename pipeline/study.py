@@ -5,6 +5,7 @@ in exactly one of four ways, which make the usual designs: ``budgets`` (grid, da
 (data scale at equal epochs), ``flops`` (isoFLOP), ``samples_per_param`` (a model ladder).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -109,7 +110,7 @@ class Planned:
 
 
 def expand(
-    study: Study, archs: dict[str, Arch], recipes: list[Recipe], datasets: dict[str, Dataset]
+    study: Study, archs: Mapping[str, Arch], recipes: list[Recipe], datasets: Mapping[str, Dataset]
 ) -> dict[str, Planned]:
     """All Trials by digest, each once, parents before their transfers.
 
@@ -132,7 +133,7 @@ def expand(
     return planned
 
 
-def _sweep(study: Study, label: str, sweep: Sweep, archs: dict[str, Arch], recipes: list[Recipe], data: Dataset):
+def _sweep(study: Study, label: str, sweep: Sweep, archs: Mapping[str, Arch], recipes: list[Recipe], data: Dataset):
     where = f"study.sweeps.{label}" if study.sweeps else "study"
     for name in sweep.archs or archs:
         if name not in archs:
@@ -217,7 +218,7 @@ def _largest(parents: list[Planned]) -> list[Planned]:
     return [p for p in parents if (p.pretrain.subset.samples, p.pretrain.budget) == best[key[p.digest]]]
 
 
-def _dataset(name: str, datasets: dict[str, Dataset], where: str) -> Dataset:
+def _dataset(name: str, datasets: Mapping[str, Dataset], where: str) -> Dataset:
     if name not in datasets:
         raise BadInput(f"{where} names {name!r}, which is no data set here: {nearest(name, datasets)}")
     return datasets[name]

@@ -97,9 +97,9 @@ def test_train_fit_report_export_why_status(tmp_path: Path) -> None:
 
     frame = pd.read_parquet(tmp_path / "tables/trials.parquet")
     assert len(frame) == len(pd.read_csv(tmp_path / "tables/trials.csv")) == 2
-    counted = duckdb.sql(f"select count(*) from '{tmp_path}/tables/trials.parquet'").fetchall()
+    counted = duckdb.connect().execute(f"select count(*) from '{tmp_path}/tables/trials.parquet'").fetchall()
     assert counted == [(2,)]
-    why = crossover("why", frame["digest"][0][:12], "--json", cwd=tmp_path)
+    why = crossover("why", str(frame["digest"][0])[:12], "--json", cwd=tmp_path)
     assert list(json.loads(why.stdout)["difference"]) == ["budget"]
 
 

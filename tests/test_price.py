@@ -49,11 +49,17 @@ def test_what_is_unknown_stays_unknown() -> None:
         refuse(Study(max_hours=1.0), told)
 
 
+def capped(cap: str, value: float) -> Study:
+    study = Study()
+    setattr(study, cap, value)
+    return study
+
+
 @pytest.mark.parametrize("cap", ["max_flops", "max_hours", "max_cost"])
 def test_caps(cap: str) -> None:
     told = quote(
         plan(Study(data="toy", budgets=[1000])), Throughput([], Device("g", sustained_flops=1e6, price_per_hour=1.0))
     )
-    refuse(Study(**{cap: 1e12}), told)
+    refuse(capped(cap, 1e12), told)
     with pytest.raises(OverBudget, match=cap):
-        refuse(Study(**{cap: 1e-9}), told)
+        refuse(capped(cap, 1e-9), told)

@@ -13,7 +13,7 @@ def log_domain(values: Iterable[float], pad: float = 0.05) -> list[float]:
         return [1.0, 10.0]
     lo, hi = math.log10(min(positive)), math.log10(max(positive))
     room = max((hi - lo) * pad, 0.02)
-    return [10 ** (lo - room), 10 ** (hi + room)]
+    return [10 ** max(lo - room, -300.0), 10 ** min(hi + room, 300.0)]
 
 
 def log_ticks(domain: list[float], fewest: int = 4, most: int = 8) -> list[float]:
