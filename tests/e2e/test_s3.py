@@ -45,6 +45,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 CHECK = """
 import sys
+from pipeline.ledger import Ledger, Outcome, Result
+from pipeline.lease import Lease
+from pipeline.store import Store
 store = Store(sys.argv[1])
 store.check_writable()
 store.put("a/b", b"1")
