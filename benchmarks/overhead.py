@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.table import show
 
-STEPS, BATCH = 180, 32
+STEPS, BATCH = 64, 32
 STUDY = ["arch=vit_pico", "data=fractal", "recipe=tiny32", "recipe.schedule=linear", "study.data=fractal", "track=off"]
 STUDY += [f"study.budgets=[{STEPS * BATCH}]", "data.fractal.classes=20", "data.fractal.per_class=300"]
 TUNE = """

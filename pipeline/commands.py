@@ -78,6 +78,7 @@ def plan(arguments: Namespace) -> int:
 
 def run(arguments: Namespace) -> int:
     from pipeline.cluster import execute
+    from pipeline.conclude import preload
     from pipeline.terminal import StudyView
 
     loaded = _load(arguments)
@@ -92,6 +93,8 @@ def run(arguments: Namespace) -> int:
     track, why_offline = probe(config.track)
     if why_offline:
         console.print(f"W&B stays offline for this study: {why_offline}", markup=False)
+    if prepared.plan.segments:
+        preload()
     with StudyView(console, prepared.plan, prepared.store, config.study.name) as view:
         summary = execute(prepared.plan, _job_maker(prepared), config.placement, track, view.event, view.tick)
     if summary.interrupted:

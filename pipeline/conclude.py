@@ -1,7 +1,9 @@
 """Conclude: from the Ledger to laws and the page. Reads results, writes studies/NAME/laws.json and report.html."""
 
 import datetime
+import importlib
 import json
+import threading
 from typing import Any
 
 from pipeline import __version__
@@ -10,6 +12,16 @@ from pipeline.ledger import Ledger
 from pipeline.manifest import StudyManifest
 from pipeline.record import Record, chain
 from pipeline.store import Store
+
+
+def preload() -> None:
+    """Load what the page needs, in the background: meanwhile Ray starts, which is mostly waiting."""
+
+    def load() -> None:
+        for name in ("altair", "jinja2", "vl_convert", "scipy.stats"):
+            importlib.import_module(name)
+
+    threading.Thread(target=load, name="preload", daemon=True).start()
 
 
 def fit_laws(store: Store, manifest: StudyManifest) -> Analysis:
