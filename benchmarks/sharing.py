@@ -5,9 +5,9 @@ python -m benchmarks.sharing
 
 from benchmarks.table import show
 from pipeline.arch import ViT
-from pipeline.commands import _plan
 from pipeline.config import load
 from pipeline.plan import build_plan
+from pipeline.prepared import plan_study
 from pipeline.recipe import Recipe
 from pipeline.study import Study, expand
 from pipeline.subset import Dataset
@@ -33,7 +33,7 @@ def sweep(factor: float, count: int = 8) -> list[str]:
 
 
 def quickstart() -> list[str]:
-    plan = _plan(load(["study=quickstart", "placement.store=memory://bench"]), prepare_missing=False).plan
+    plan = plan_study(load(["study=quickstart", "placement.store=memory://bench"]), prepare_missing=False).plan
     saved = 1 - plan.flops / plan.flops_unshared
     return ["quickstart, transfers included", f"{plan.flops:.6g}", "", f"{saved:.1%}"]
 

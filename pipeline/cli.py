@@ -84,9 +84,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
-    from pipeline import commands
+    from pipeline import commands, lookup
 
-    verb: Callable[[Any], int] = getattr(commands, arguments.verb)
+    home = lookup if hasattr(lookup, arguments.verb) else commands
+    verb: Callable[[Any], int] = getattr(home, arguments.verb)
     return verb(arguments)
 
 

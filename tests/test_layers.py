@@ -30,7 +30,17 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
             *("pipeline.conclude", "pipeline.terminal"),
         ),
     ),
-    (7, ("pipeline.config", "pipeline.commands", "pipeline.cli", "pipeline.__main__")),
+    (
+        7,
+        (
+            "pipeline.config",
+            "pipeline.prepared",
+            "pipeline.commands",
+            "pipeline.lookup",
+            "pipeline.cli",
+            "pipeline.__main__",
+        ),
+    ),
 ]
 ONLY = {
     "ray": {"pipeline.cluster", "pipeline.gang"},

@@ -1,0 +1,120 @@
+"""Prepared: a command's config opened against the world: data found or made, study expanded, planned and priced."""
+
+import datetime
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from data_prep.prepare import find, prepare
+from data_prep.sources import Source
+from pipeline.config import Config, Loaded, load
+from pipeline.errors import BadInput
+from pipeline.job import Home, Job
+from pipeline.ledger import Ledger
+from pipeline.manifest import StudyManifest, describe
+from pipeline.plan import Plan, Segment, build_plan
+from pipeline.price import Quote, Throughput, quote
+from pipeline.record import stored_steps
+from pipeline.store import Store
+from pipeline.study import Planned, expand
+from pipeline.subset import Dataset
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Prepared:
+    """A study, expanded and priced against what its store holds."""
+
+    loaded: Loaded
+    homes: dict[str, Home]
+    store: Store
+    plan: Plan
+    quote: Quote
+
+    @property
+    def config(self) -> Config:
+        return self.loaded.config
+
+
+def load_config(arguments: Namespace) -> Loaded:
+    return load(arguments.words, arguments.conf)
+
+
+def printed(arguments: Namespace, loaded: Loaded) -> bool:
+    if arguments.cfg:
+        print(loaded.yaml, end="")
+    return arguments.cfg
+
+
+def open_homes(config: Config, prepare_missing: bool) -> dict[str, Home]:
+    """Every data set of the config, by preset name; unprepared ones by their declared facts if those suffice."""
+    root = Path(config.placement.data)
+    homes: dict[str, Home] = {}
+    for name, source in config.data.items():
+        if prepare_missing:
+            found = find(source, name, root) or _prepare(source, name, root)
+        else:
+            found = find(source, name, root)
+        if found is not None:
+            homes[name] = Home(found[0], str(found[1].absolute()))
+            continue
+        facts = source.facts(name)
+        if facts is None:
+            raise BadInput(
+                f"Data set {name!r} is not prepared, so its size is unknown: run `crossover prepare` with the same "
+                "overrides first."
+            )
+        homes[name] = Home(facts, "")
+    return homes
+
+
+def _prepare(source: Source, name: str, root: Path) -> tuple[Dataset, Path]:
+    console.print(f"Preparing {name} ...", markup=False)
+    return prepare(source, name, root)
+
+
+def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
+    config = loaded.config
+    store = Store(config.placement.store)
+    homes = open_homes(config, prepare_missing)
+    datasets: dict[str, Dataset] = {name: home.dataset for name, home in homes.items()}
+    trials = expand(config.study, config.archs, loaded.recipes, datasets)
+    if prepare_missing:
+        store.check_writable()
+    ledger = Ledger(store)
+    results = ledger.results(failures=False)
+    known = {r.digest for r in results}
+    built = build_plan(trials, datasets, known, lambda digest: stored_steps(store, digest))
+    return Prepared(loaded, homes, store, built, quote(built, Throughput(results, config.device)))
+
+
+def job_maker(prepared: Prepared) -> Callable[[Segment], Job]:
+    config = prepared.config
+    homes = {home.dataset.id: home for home in prepared.homes.values()}
+
+    def make_job(segment: Segment) -> Job:
+        return Job(segment, homes, prepared.store, config.placement, config.study.name, config.device.name)
+
+    return make_job
+
+
+def manifest_of(prepared: Prepared) -> StudyManifest:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    planned: list[Planned] = list(prepared.plan.trials.values())
+    manifest = describe(prepared.config.study, prepared.loaded.yaml, planned, now)
+    whole = build_plan(prepared.plan.trials, prepared.plan.datasets)
+    manifest.flops, manifest.flops_unshared = whole.flops, whole.flops_unshared
+    return manifest
+
+
+def conclude(store: Store, manifest: StudyManifest) -> None:
+    from pipeline.conclude import fit_laws, write_report
+
+    analysis = fit_laws(store, manifest)
+    where = write_report(store, manifest, analysis)
+    console.print(analysis.headline, markup=False)
+    console.print(f"Report: {where}", markup=False, soft_wrap=True)
