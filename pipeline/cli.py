@@ -39,6 +39,8 @@ examples:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if "required: VERB" in message:
+            message = f"name a verb, one of {', '.join(VERBS)}"
         raise BadInput(f"{message[0].upper()}{message[1:]}: see `crossover --help`.")
 
 

@@ -19,6 +19,7 @@ from pipeline.prepared import (
     printed,
 )
 from pipeline.price import refuse
+from pipeline.record import log_key
 from pipeline.track import probe
 
 
@@ -103,7 +104,12 @@ def train(arguments: Namespace) -> int:
 
     mirror, make_job = Mirror(prepared.config.track), job_maker(prepared)
     for key in prepared.plan.order:
-        report = run_segment(make_job(prepared.plan.segments[key]), mirror.open)
+        try:
+            report = run_segment(make_job(prepared.plan.segments[key]), mirror.open)
+        except Exception as error:
+            log = prepared.store.describe(log_key(key))
+            console.print(f"failed: {type(error).__name__}: {error}. Log: {log}", markup=False)
+            return 1
         if report.outcome != "done":
             console.print(f"{report.outcome}: {report.reason or key}", markup=False)
             return 0 if report.outcome == "diverged" else 1

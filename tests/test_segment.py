@@ -14,12 +14,14 @@ from small import ARCHS, job_of, plan_of, recipe, run_all
 from pipeline.job import Home
 from pipeline.lease import Lease
 from pipeline.ledger import Ledger, Outcome
+from pipeline.placement import Precision
 from pipeline.plan import Work
-from pipeline.recipe import Schedule
+from pipeline.recipe import Optimizer, Schedule
 from pipeline.record import chain, partial_key, read_record, state_key
 from pipeline.store import Store
 from pipeline.study import Study, Task
 from pipeline.training.segment import run_segment
+from pipeline.training.state import read_state
 
 BUDGETS = [160, 320, 640]
 
@@ -125,6 +127,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import pickle
 from small import run_all
+from pipeline.placement import Precision
 from pipeline.store import Store
 plan, homes = pickle.load(open({pickled!r}, "rb"))
 run_all(plan, homes, Store({store!r}), checkpoint_seconds=0.0)
@@ -157,6 +160,30 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, homes: dict[s
         break
     assert finals(store, plan) == finals(undisturbed, plan)
     assert science(store) == science(undisturbed)
+
+
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+def test_bf16_trains_and_is_recorded(tmp_path: Path, homes: dict[str, Home], optimizer: Optimizer) -> None:
+    store = Store(str(tmp_path))
+    plan = plan_of(Study(data="fractal", budgets=[160]), homes, ["vit", "resnet"], clip=1.0, optimizer=optimizer)
+    run_all(plan, homes, store, precision=Precision.bf16)
+    results = Ledger(store).results()
+    assert len(results) == 2
+    assert all(r.outcome is Outcome.done and r.cost["precision"] == "bf16" for r in results)
+
+
+def test_clipping_bounds_the_step(tmp_path: Path, homes: dict[str, Home]) -> None:
+    """With a tiny global norm SGD hardly moves; without clipping it does."""
+    moved = {}
+    for clip in (1e-6, 0.0):
+        store = Store(str(tmp_path / str(clip)))
+        plan = plan_of(Study(data="fractal", budgets=[160]), homes, ["vit"], clip=clip, optimizer=Optimizer.sgd, lr=0.1)
+        run_all(plan, homes, store)
+        (key,) = finals(store, plan)
+        state = read_state(store, state_key(key))
+        assert state is not None
+        moved[clip] = float(state.model["head.weight"].norm())
+    assert moved[1e-6] < 1e-5 < moved[0.0]
 
 
 def test_divergence_is_a_result(tmp_path: Path, homes: dict[str, Home]) -> None:

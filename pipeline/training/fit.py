@@ -83,7 +83,7 @@ def fit(
     )
     first = module.first_step
     if first < stretch.stop:
-        _trainer(job, stretch.recipe, stretch.stop - first, meter, logger, trainer).fit(module, stretch.data)
+        _trainer(job, stretch.stop - first, meter, logger, trainer).fit(module, stretch.data)
     optimizer = module.trainer.optimizers[0] if first < stretch.stop else None
     state = State.capture(stretch.stop, module.model, optimizer, {})
     if optimizer is None and stretch.start:
@@ -99,7 +99,7 @@ def device_of(job: Job) -> torch.device:
     return torch.device("cuda" if job.placement.gpus_per_trial and torch.cuda.is_available() else "cpu")
 
 
-def _trainer(job: Job, recipe: Recipe, steps: int, meter: Meter, logger: Any, extra: dict[str, Any]) -> L.Trainer:
+def _trainer(job: Job, steps: int, meter: Meter, logger: Any, extra: dict[str, Any]) -> L.Trainer:
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
@@ -113,7 +113,6 @@ def _trainer(job: Job, recipe: Recipe, steps: int, meter: Meter, logger: Any, ex
         "callbacks": [meter],
         "max_steps": steps,
         "max_epochs": -1,
-        "gradient_clip_val": recipe.clip or None,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,

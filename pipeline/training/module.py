@@ -48,6 +48,17 @@ class Classifier(L.LightningModule):
         self.loss_count += 1
         return loss
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Global norm, by ourselves: Lightning refuses to clip for a fused optimiser in mixed precision, fearing a
+        gradient scaler, which bf16 does not have."""
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+
     def take_mean_loss(self) -> float:
         """Mean training loss since the last call; waits for the device."""
         mean = float(self.loss_sum) / max(1, self.loss_count)
