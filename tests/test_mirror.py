@@ -18,7 +18,7 @@ from pipeline.trial import Transfer
 
 def history(store: Store, run_id: str) -> list[dict]:
     """All rows of all fragments of a run, in the order they were written."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
     assert store.local is not None
     rows = []
