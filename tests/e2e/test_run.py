@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,24 @@ STUDY += ["+study.tasks.d={data:digits,shots:[2],finetune_steps:6}", "placement.
 STUDY += ["placement.checkpoint_seconds=0", "placement.heartbeat_seconds=0.2"]
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_driver_outlives_its_test() -> Iterator[None]:
+    """A test that fails half-way must not leave its study running beside the next one."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    STARTED.clear()
+
+
 def start(cwd: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipeline", "run", *STUDY, *words]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    STARTED.append(subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    return STARTED[-1]
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
@@ -61,16 +77,17 @@ def working(folder: Path) -> list[int]:
     return found
 
 
-def below(driver: int, name: str) -> list[int]:
-    """Processes below this driver whose command line starts with ``name``."""
-    found, frontier = [], [driver]
+def below(driver: int) -> dict[int, str]:
+    """Every process below this driver, with the name of its program."""
+    found: dict[int, str] = {}
+    frontier = [driver]
     while frontier:
         made = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", ",".join(map(str, frontier))], capture_output=True, text=True
+            ["ps", "-o", "pid=,comm=", "--ppid", ",".join(map(str, frontier))], capture_output=True, text=True
         )
-        rows = [line.split(None, 1) for line in made.stdout.splitlines()]
-        frontier = [int(pid) for pid, _ in rows]
-        found += [int(pid) for pid, args in rows if name in args.split()[0]]
+        rows = {int(pid): name for pid, name in (line.split(None, 1) for line in made.stdout.splitlines())}
+        found |= rows
+        frontier = list(rows)
     return found
 
 
@@ -137,7 +154,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, undisturbed: Path) -> None:
 def test_a_killed_raylet_is_replaced_with_all_its_workers(tmp_path: Path, undisturbed: Path) -> None:
     process = start(tmp_path)
     wait_for(lambda: working(tmp_path))
-    (raylet,) = below(process.pid, "raylet")
+    (raylet,) = (pid for pid, name in below(process.pid).items() if name == "raylet")
     os.kill(raylet, signal.SIGKILL)
     finish(process)
     assert science(tmp_path) == science(undisturbed)
@@ -170,15 +187,8 @@ def test_every_listener_is_on_loopback(tmp_path: Path) -> None:
     process = start(tmp_path)
     progress = tmp_path / "runs" / "progress"
     wait_for(lambda: progress.exists() and any(progress.glob("*.json")))
-    tree, frontier = {process.pid}, [process.pid]
-    while frontier:
-        made = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", ",".join(map(str, frontier))], capture_output=True, text=True
-        )
-        frontier = [int(p) for p in made.stdout.split()]
-        tree |= set(frontier)
     inodes = set()
-    for pid in tree:
+    for pid in {process.pid, *below(process.pid)}:
         for fd in Path(f"/proc/{pid}/fd").glob("*"):
             try:
                 target = os.readlink(fd)
