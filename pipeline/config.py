@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.sources import SOURCES, Source
-from pipeline.arch import FAMILIES, Arch
+from pipeline.arch import KINDS, Arch
 from pipeline.errors import BadInput, nearest
 from pipeline.placement import Placement
 from pipeline.price import Device
@@ -77,7 +77,7 @@ def _register() -> None:
     store.store(name="schema", node=Config)
     store.store(group="schema/task", name="default", node=Task)
     store.store(group="schema/sweep", name="default", node=Sweep)
-    for name, arch in FAMILIES.items():
+    for name, arch in KINDS.items():
         store.store(group="schema/arch", name=name, node=arch)
     for name, source in SOURCES.items():
         store.store(group="schema/data", name=name, node=source)

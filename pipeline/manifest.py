@@ -26,7 +26,7 @@ class StudyManifest:
     config: str
     """Composed YAML."""
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By digest: arch, sweeps, task."""
+    """By digest: arch, family, sweeps, task."""
     flops: int = 0
     """Of all its trials with sharing, as first planned."""
     flops_unshared: int = 0
@@ -45,6 +45,7 @@ class StudyManifest:
                     **result.row(),
                     "study": self.name,
                     "arch": named["arch"],
+                    "family": named.get("family", result.facts.get("family")),
                     "sweeps": "+".join(named["sweeps"]),
                 }
             )
@@ -59,7 +60,10 @@ class StudyManifest:
 
 
 def describe(study: Study, config: str, planned: Iterable[Planned], created: str) -> StudyManifest:
-    named = {p.digest: {"arch": p.arch, "sweeps": sorted(p.sweeps), "task": p.task} for p in planned}
+    named = {
+        p.digest: {"arch": p.arch, "family": p.pretrain.arch.family, "sweeps": sorted(p.sweeps), "task": p.task}
+        for p in planned
+    }
     return StudyManifest(study.name, study.question, study.metric.value, study.data, created, config, named)
 
 

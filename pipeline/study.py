@@ -141,7 +141,7 @@ def _sweep(study: Study, label: str, sweep: Sweep, archs: Mapping[str, Arch], re
         arch = archs[name]
         arch.check(data.image_size)
         for recipe in recipes:
-            resolved = recipe.resolve(arch.family)
+            resolved = recipe.resolve(arch.kind, name)
             for size in sweep.sizes or study.sizes:
                 samples = _subset_size(size, data, where)
                 for budget in _budgets(study, sweep, where, arch, data, samples):

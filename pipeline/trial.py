@@ -7,13 +7,13 @@ under a protocol. Nothing about hardware, paths or trackers can be expressed her
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar
 
 from pipeline.arch import Arch
-from pipeline.recipe import Recipe, Schedule
+from pipeline.recipe import Recipe
 from pipeline.subset import Subset
 
 
@@ -59,7 +59,7 @@ class Pretrain:
     @property
     def branch_step(self) -> int:
         """The step at which this trial leaves its trunk; 0 when its schedule shares nothing."""
-        if self.recipe.schedule is not Schedule.wsd:
+        if not self.recipe.shares_trunk:
             return 0
         return self.steps - self.recipe.cooldown_steps(self.steps)
 
@@ -85,14 +85,15 @@ Trial = Pretrain | Transfer
 def canonical(value: Any) -> Any:
     """Plain JSON form that never depends on process, platform or field order.
 
-    A dataclass becomes an object tagged with its class name; a field equal to the ``neutral`` value in its metadata
-    is left out, so a field added later does not move old digests. Raises TypeError for a value without stable form.
+    A dataclass becomes an object tagged with its class name. A field equal to the ``neutral`` value in its metadata
+    is left out, so a field added later does not move old digests; so is a ``label``, which only people read. Raises
+    TypeError for a value without stable form.
     """
     if is_dataclass(value) and not isinstance(value, type):
         members = {
             f.name: canonical(getattr(value, f.name))
             for f in fields(value)
-            if not ("neutral" in f.metadata and getattr(value, f.name) == f.metadata["neutral"])
+            if not _left_out(f.metadata, getattr(value, f.name))
         }
         return {"is": type(value).__name__, **members}
     if isinstance(value, Enum):
@@ -110,6 +111,10 @@ def canonical(value: Any) -> Any:
             raise TypeError("only string keys have a stable form")
         return {k: canonical(v) for k, v in value.items()}
     raise TypeError(f"{type(value).__name__} has no stable form")
+
+
+def _left_out(metadata: Mapping[str, Any], value: Any) -> bool:
+    return "label" in metadata or ("neutral" in metadata and value == metadata["neutral"])
 
 
 def canonical_json(value: Any) -> str:

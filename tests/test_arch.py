@@ -69,7 +69,7 @@ def test_a_preset_says_what_it_costs(path: Path) -> None:
     assert said and int(said[1]) == size
     assert float(said[2]) == pytest.approx(arch.params(size, 3, 0) / 1e6, abs=0.00501)
     assert float(said[3]) == pytest.approx(arch.flops(size, 3, 0) / 1e9, rel=5e-4)
-    assert type(arch).family == path.stem.split("_")[0].rstrip("0123456789x")
+    assert arch.family == path.stem.split("_")[0].rstrip("0123456789x")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pipeline.arch import Arch, Hybrid, Pool, ResNet, Root, ViT
 from pipeline.errors import BadInput
 from pipeline.models.build import build
 from pipeline.models.flops import count, counted_flops
+from pipeline.models.resnet import pad_same
 
 
 def on_meta(arch: Arch, size: int, channels: int, classes: int) -> nn.Module:
@@ -28,7 +29,10 @@ def taps_outside(model: nn.Module, size: int, channels: int) -> int:
     def look(conv: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         side, kernel, pad = inputs[0].shape[-1], int(conv.kernel_size[0]), int(conv.padding[0])
         weight = torch.ones(1, 1, kernel, kernel)
-        inside = F.conv2d(torch.ones(1, 1, side, side), weight, None, conv.stride, pad).sum().item()
+        ones = torch.ones(1, 1, side, side)
+        if getattr(conv, "same", False):
+            ones = pad_same(ones, kernel, int(conv.stride[0]))
+        inside = F.conv2d(ones, weight, None, conv.stride, pad).sum().item()
         every = output.shape[-1] ** 2 * kernel**2
         found[0] += 2 * (every - round(inside)) * conv.in_channels * conv.out_channels
 

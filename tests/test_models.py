@@ -205,9 +205,12 @@ def test_the_hybrids_unit_is_torchvisions_bottleneck(c_in: int, stride: int) -> 
     norm = partial(nn.GroupNorm, 4)
     project = nn.Sequential(nn.Conv2d(c_in, 16, 1, stride, bias=False), norm(16)) if unit.project else None
     theirs: Any = Bottleneck(c_in, 4, stride, project, norm_layer=norm)
+    if stride == 2:  # the paper's code pads the odd pixel at the end
+        theirs.conv2 = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(4, 4, 3, 2, bias=False))
     with torch.no_grad():
         for i in (1, 2, 3):
-            getattr(theirs, f"conv{i}").weight.copy_(standardised(getattr(unit, f"conv{i}").weight))
+            (kernel,) = getattr(theirs, f"conv{i}").parameters()
+            kernel.copy_(standardised(getattr(unit, f"conv{i}").weight))
             for affine in (getattr(unit, f"norm{i}"), getattr(theirs, f"bn{i}")):
                 affine.bias.copy_(torch.linspace(-1, 1, len(affine.bias)))
         if unit.project is not None:

@@ -16,7 +16,7 @@ def test_the_stable_part_does_not_depend_on_the_horizon(a: int, b: int, cooldown
 
 @pytest.mark.parametrize("schedule", list(Schedule))
 def test_every_schedule_warms_up_and_ends_near_zero(schedule: Schedule) -> None:
-    recipe = Recipe(batch_size=10, warmup=100, schedule=schedule, lr=1.0)
+    recipe = Recipe(batch_size=10, warmup=100, schedule=schedule, lr=1.0, timescale=10_000)
     lr = [recipe.lr_at(step, 200) for step in range(200)]
     assert lr[0] == pytest.approx(0.1, rel=0.02)
     assert max(lr) == pytest.approx(1.0, rel=0.15)

@@ -33,9 +33,11 @@ def _module(arch: Arch, image_size: int, channels: int, classes: int, dropout: f
 
 
 def reset_head(model: nn.Module, classes: int) -> None:
-    """A fresh zero head, as at fine-tuning (arXiv 2010.11929, section 3.2)."""
+    """A fresh zero head, as at fine-tuning: both linear layers of the old one go (arXiv 2010.11929, section 3.2)."""
     old = model.head
     assert isinstance(old, nn.Linear)
+    if isinstance(getattr(model, "pre_logits", None), nn.Sequential):
+        model.pre_logits = nn.Identity()
     with torch.random.fork_rng(devices=[]):
         model.head = nn.Linear(old.in_features, classes, device=old.weight.device)
     nn.init.zeros_(model.head.weight)

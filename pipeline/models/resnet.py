@@ -15,13 +15,26 @@ EPS = 1e-5
 STANDARD_EPS = 1e-10
 
 
-class StdConv(nn.Conv2d):
-    """Convolution whose kernel has zero mean and unit variance for each output channel."""
+def pad_same(x_BCHW: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+    """The border XLA calls "SAME": as little as gives ceil(side / stride) outputs, the odd pixel at the end."""
+    total = [max(0, (-(-side // stride) - 1) * stride + kernel - side) for side in x_BCHW.shape[-2:]]
+    (h, w) = total
+    return F.pad(x_BCHW, (w // 2, w - w // 2, h // 2, h - h // 2), value=value)
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
-        super().__init__(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+
+class StdConv(nn.Conv2d):
+    """Convolution whose kernel has zero mean and unit variance for each output channel.
+
+    The border is symmetric as in BiT, or with ``same`` the one of the paper's hybrids; they differ at stride 2.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, same: bool = False) -> None:
+        self.same = same and kernel > 1 and stride > 1
+        super().__init__(c_in, c_out, kernel, stride, padding=0 if self.same else kernel // 2, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.same:
+            input = pad_same(input, self.kernel_size[0], self.stride[0])
         # A batch norm over the flattened kernels is the fused form of (w - mean) / sqrt(var + eps).
         flat = F.batch_norm(
             self.weight.reshape(1, self.out_channels, -1),
@@ -65,7 +78,7 @@ class PostUnit(nn.Module):
         super().__init__()
         out = 4 * middle
         self.conv1, self.norm1 = StdConv(c_in, middle, 1), norm(middle, groups)
-        self.conv2, self.norm2 = StdConv(middle, middle, 3, stride), norm(middle, groups)
+        self.conv2, self.norm2 = StdConv(middle, middle, 3, stride, same=True), norm(middle, groups)
         self.conv3, self.norm3 = StdConv(middle, out, 1), norm(out, groups)
         self.project = self.project_norm = None
         if c_in != out or stride > 1:
@@ -80,6 +93,13 @@ class PostUnit(nn.Module):
         return F.relu(self.norm3(self.conv3(y)) + shortcut)
 
 
+class SamePool(nn.Module):
+    """3x3/2 max-pool with the border of the paper's hybrids."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return F.max_pool2d(pad_same(x_BCHW, 3, 2, float("-inf")), 3, 2)
+
+
 class Backbone(nn.Module):
     """Root and stages: images (B, C, H, W) to a feature map (B, ``channels``, side, side)."""
 
@@ -87,14 +107,17 @@ class Backbone(nn.Module):
         super().__init__()
         width, post = stem_width(arch), isinstance(arch, Hybrid)
         imagenet = arch.root is Root.imagenet
-        self.root = StdConv(channels, width, 7, 2) if imagenet else StdConv(channels, width, 3, arch.root.stride)
+        kernel, stride = (7, 2) if imagenet else (3, arch.root.stride)
+        self.root = StdConv(channels, width, kernel, stride, same=post)
         self.root_norm = norm(width, arch.groups) if post else None
-        # Zero padding before the pool, not inside it: the official code's border (differs for negative values).
-        self.pool = nn.Sequential(nn.ConstantPad2d(1, 0.0), nn.MaxPool2d(3, 2)) if imagenet else nn.Identity()
+        self.pool: nn.Module = nn.Identity()
+        if imagenet:
+            # BiT pads with zeros before the pool, not inside it (differs for negative values).
+            self.pool = SamePool() if post else nn.Sequential(nn.ConstantPad2d(1, 0.0), nn.MaxPool2d(3, 2))
         unit = PostUnit if post else PreUnit
         shapes = units(arch)
         self.units = nn.Sequential(*(unit(c_in, middle, stride, arch.groups) for c_in, middle, _, stride in shapes))
-        self.channels = shapes[-1][2]
+        self.channels = shapes[-1][2] if shapes else width
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.root(x_BCHW)

@@ -74,6 +74,11 @@ class Encoder(nn.Module):
         return x_BTD[:, 0] if self.pool is Pool.cls else x_BTD.mean(1)
 
 
+def pre_logits(arch: ViT | Hybrid) -> nn.Module:
+    """The hidden layer of the pre-training head, or nothing."""
+    return nn.Sequential(nn.Linear(arch.width, arch.width), nn.Tanh()) if arch.pre_logits else nn.Identity()
+
+
 class VisionTransformer(nn.Module):
     """Patch embedding, encoder, head."""
 
@@ -81,11 +86,12 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.embed = nn.Conv2d(channels, arch.width, arch.patch, stride=arch.patch)
         self.encoder = Encoder(arch, arch.tokens(image_size), dropout)
+        self.pre_logits = pre_logits(arch)
         self.head = nn.Linear(arch.width, classes)
 
     def features(self, x_BCHW: Tensor) -> Tensor:
         """Images to representations (B, D): what the head sees."""
-        return self.encoder(self.embed(x_BCHW).flatten(2).transpose(1, 2))
+        return self.pre_logits(self.encoder(self.embed(x_BCHW).flatten(2).transpose(1, 2)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.head(self.features(x_BCHW))
