@@ -31,7 +31,7 @@ def trial(config):
     import lightning as L
     import torch
     from pipeline.config import load
-    from pipeline.data.datamodule import SegmentData
+    from pipeline.data.datamodule import Batches, SegmentData
     from pipeline.data.reader import Reader
     from pipeline.models.build import build
     from pipeline.subset import Subset
@@ -44,7 +44,8 @@ def trial(config):
     data = reader.dataset
     model = build(arch, data.image_size, data.channels, data.classes, config["seed"])
     module = Classifier(model, recipe, config["seed"], {steps})
-    batches = SegmentData(reader, Subset(data.id, data.samples), config["seed"], recipe.batch_size, 0, {steps})
+    subset = Subset(data.id, data.samples)
+    batches = SegmentData(Batches(reader, subset, config["seed"], recipe.batch_size, 0, {steps}))
     began = time.monotonic()
     L.Trainer(accelerator="cpu", devices=1, logger=False, max_steps={steps}, max_epochs=-1, gradient_clip_val=1.0,
               enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False).fit(module, batches)

@@ -29,6 +29,12 @@ class Placement:
     threads: int = 1
     """Torch threads per worker. Recorded: results on CPU are bitwise equal only at the same count."""
     precision: Precision = Precision.fp32
+    micro_batch: int = 0
+    """Images in memory at once per worker; the gradients of a batch are gathered over several passes. 0: all."""
+    recompute: bool = False
+    """Activation checkpointing: keep only what enters each block, and compute the rest again on the way back."""
+    compile: bool = False
+    """``torch.compile`` the model; pays from a few thousand steps on."""
     checkpoint_seconds: float = 30.0
     """A killed segment loses at most this much work."""
     heartbeat_seconds: float = 1.0
@@ -45,7 +51,7 @@ class Placement:
         for name in ("cpus_per_trial", "threads", "workers_per_trial", "log_every"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"placement.{name} must be positive, not {getattr(self, name)}.")
-        for name in ("gpus_per_trial", "retries", "checkpoint_seconds", "cache_gib"):
+        for name in ("micro_batch", "gpus_per_trial", "retries", "checkpoint_seconds", "cache_gib"):
             if not getattr(self, name) >= 0:
                 raise BadInput(f"placement.{name} must not be negative, not {getattr(self, name)}.")
         if self.cpus is not None and self.cpus < self.cpus_per_trial:

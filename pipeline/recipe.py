@@ -88,7 +88,7 @@ class Recipe:
     """Random horizontal flip."""
     randaugment_layers: int = field(default=0, metadata={"neutral": 0})
     """Operations per image (RandAugment, arXiv 1909.13719); 0 turns it off."""
-    randaugment_magnitude: float = field(default=10.0, metadata={"neutral": 10.0})
+    randaugment_magnitude: int = field(default=10, metadata={"neutral": 10})
     """Of RandAugment, 0 to 30."""
     mixup: float = field(default=0.0, metadata={"neutral": 0.0})
     """Alpha of the Beta distribution of mixup (arXiv 1710.09412); 0 turns it off."""
@@ -101,10 +101,12 @@ class Recipe:
         for name in ("dropout", "drop_path"):
             _within(f"recipe.{name}", getattr(self, name), 0.0, 0.999)
         _within("recipe.crop_area", self.crop_area, 0.0, 1.0)
-        _within("recipe.randaugment_magnitude", self.randaugment_magnitude, 0.0, 30.0)
+        _within("recipe.randaugment_magnitude", self.randaugment_magnitude, 0, 30)
         for name in ("warmup", "weight_decay", "clip", "crop_padding", "lr_end", "timescale", "mixup"):
             if not getattr(self, name) >= 0:
                 raise BadInput(f"recipe.{name} must not be negative, not {getattr(self, name)}.")
+        if self.mixup and self.batch_size % 2:
+            raise BadInput(f"recipe.mixup mixes pairs: make recipe.batch_size even, not {self.batch_size}.")
         if self.randaugment_layers < 0:
             raise BadInput(f"recipe.randaugment_layers must not be negative, not {self.randaugment_layers}.")
         if self.schedule is Schedule.rsqrt and not self.timescale:

@@ -16,7 +16,8 @@ ARCHS: dict[str, Arch] = {
 
 
 def recipe(schedule: Schedule = Schedule.wsd, **values) -> Recipe:
-    return Recipe(**{"batch_size": 16, "warmup": 64, "schedule": schedule, "crop_padding": 2, "lr": 3e-3, **values})
+    small = {"batch_size": 16, "warmup": 64, "crop_padding": 2, "lr": 3e-3, "timescale": 640}
+    return Recipe(**{**small, "schedule": schedule, **values})
 
 
 def plan_of(study: Study, homes: dict[str, Home], archs: list[str], store: Store | None = None, **values) -> Plan:

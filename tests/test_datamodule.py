@@ -52,7 +52,7 @@ def test_global_batches_do_not_depend_on_the_world_or_the_start(
 ) -> None:
     subset = subset_of(reader, samples)
     whole = list(Batches(reader, subset, seed, 48, 0, start + 2))[start:]
-    parts = [Batches(reader, subset, seed, 48, start, start + 2, rank, world) for rank in range(world)]
+    parts = [Batches(reader, subset, seed, 48, start, start + 2, 0, rank, world) for rank in range(world)]
     assert all(len(part) == 2 for part in parts)
     for expected, *got in zip(whole, *parts, strict=True):
         assert all(len(labels) == 48 // world for _, labels, _ in got)
@@ -129,7 +129,7 @@ class Recorder(lightning.LightningModule):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*GPU available.*")
 def test_lightning_trains_exactly_the_steps_of_the_segment(folder: Path) -> None:
     reader = Reader.open(folder, "train")
-    data = SegmentData(reader, subset_of(reader, 216), 0, 16, 7, 19)
+    data = SegmentData(Batches(reader, subset_of(reader, 216), 0, 16, 7, 19))
     assert len(data.train_dataloader()) == 12
     module = Recorder()
     trainer = lightning.Trainer(
@@ -149,7 +149,7 @@ def test_lightning_trains_exactly_the_steps_of_the_segment(folder: Path) -> None
 @pytest.mark.parametrize(("world", "fits"), [(2, True), (4, True), (3, False)])
 def test_devices_share_a_batch_evenly_or_not_at_all(folder: Path, world: int, fits: bool) -> None:
     reader = Reader.open(folder, "train")
-    data = SegmentData(reader, subset_of(reader, 216), 0, 16, 0, 4)
+    data = SegmentData(Batches(reader, subset_of(reader, 216), 0, 16, 0, 4))
 
     class World:
         world_size, global_rank = world, 1

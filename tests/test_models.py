@@ -16,7 +16,7 @@ from pipeline.arch import Arch, Hybrid, Pool, ResNet, Root, ViT
 from pipeline.errors import BadInput
 from pipeline.models.build import build, reset_head
 from pipeline.models.resnet import PostUnit, PreUnit, StdConv
-from pipeline.models.vit import Block
+from pipeline.models.vit import Block, Regularisation
 
 SMALL: dict[str, Arch] = {
     "vit": ViT(patch=4, depth=2, width=16, heads=2),
@@ -157,7 +157,7 @@ def test_dropout_follows_every_dense_layer_but_the_qkv_projection() -> None:
 
 
 def test_a_block_is_torchs_pre_norm_encoder_layer() -> None:
-    block = Block(16, 4, 64, 0.0)
+    block = Block(16, 4, 64, Regularisation())
     layer = nn.TransformerEncoderLayer(
         16, 4, 64, 0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
     )

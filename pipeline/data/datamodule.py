@@ -4,6 +4,7 @@ A batch is a pure function of (subset, seed, step, rank, world). The loader keep
 steps, has a true length, and reads ahead in one thread. Suffixes: B batch, C channels, H height, W width.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ class Batches:
     """Global: over all ranks."""
     first: int
     last: int
+    micro_batch: int = 0
+    """Images of one pass; a rank's batch is read in this many at a time. 0: whole."""
     rank: int = 0
     world: int = 1
 
@@ -51,16 +54,38 @@ class Batches:
                 f"A subset of {self.subset.samples} images was asked for, but {data.name} has {len(self.reader)} "
                 f"{self.reader.split} images: choose a size up to that."
             )
+        self.share(self.rank, self.world)
+
+    def share(self, rank: int, world: int) -> None:
+        """Become the batches of one of ``world`` ranks. Raises BadInput when the batch cannot be cut evenly."""
+        if self.batch_size % world:
+            raise BadInput(
+                f"recipe.batch_size={self.batch_size} cannot be shared by {world} devices: choose a multiple."
+            )
+        own = self.batch_size // world
+        if self.micro_batch and (own % min(own, self.micro_batch)):
+            raise BadInput(
+                f"placement.micro_batch={self.micro_batch} does not divide the {own} images of a batch on each worker: "
+                "choose a divisor."
+            )
+        self.rank, self.world = rank, world
+
+    @property
+    def parts(self) -> int:
+        """Passes per step."""
+        own = self.batch_size // self.world
+        return own // min(own, self.micro_batch) if self.micro_batch else 1
 
     def __len__(self) -> int:
-        return max(0, self.last - self.first)
+        return max(0, self.last - self.first) * self.parts
 
-    def batch(self, step: int) -> Batch:
-        """This rank's part of the global batch of one step: every ``world``-th sample."""
-        start, stop = step * self.batch_size, (step + 1) * self.batch_size
-        ids = sample_ids(self.subset, len(self.reader), self.seed, start, stop)[self.rank :: self.world]
+    def batch(self, step: int, part: int = 0) -> Batch:
+        """One pass of this rank: a stretch of the global batch of one step."""
+        size = self.batch_size // self.world // self.parts
+        start = step * self.batch_size + (self.rank * self.parts + part) * size
+        ids = sample_ids(self.subset, len(self.reader), self.seed, start, start + size)
         images, labels = self.reader.gather(ids)
-        counters = torch.arange(start, stop)[self.rank :: self.world]
+        counters = torch.arange(start, start + size)
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), counters
 
     def __iter__(self) -> Iterator[Batch]:
@@ -81,8 +106,8 @@ class Batches:
 
     def _read(self, ready: "queue.Queue[Batch | BaseException]", ended: threading.Event) -> None:
         try:
-            for step in range(self.first, self.last):
-                _put(ready, self.batch(step), ended)
+            for step, part in itertools.product(range(self.first, self.last), range(self.parts)):
+                _put(ready, self.batch(step, part), ended)
                 if ended.is_set():
                     return
         except BaseException as error:
@@ -100,18 +125,12 @@ def _put(ready: "queue.Queue[Batch | BaseException]", item: Batch | BaseExceptio
 
 
 class SegmentData(LightningDataModule):
-    def __init__(self, reader: Reader, subset: Subset, seed: int, batch_size: int, first: int, last: int) -> None:
+    def __init__(self, batches: Batches) -> None:
         super().__init__()
-        self.batches = Batches(reader, subset, seed, batch_size, first, last)
+        self.batches = batches
 
     def train_dataloader(self) -> Batches:
         """For this rank of however many there are. Raises BadInput when they cannot share the batch evenly."""
-        trainer = self.trainer
-        if trainer is not None and trainer.world_size > 1:
-            if self.batches.batch_size % trainer.world_size:
-                raise BadInput(
-                    f"recipe.batch_size={self.batches.batch_size} cannot be shared by {trainer.world_size} devices: "
-                    "choose a multiple."
-                )
-            self.batches.rank, self.batches.world = trainer.global_rank, trainer.world_size
+        if self.trainer is not None:
+            self.batches.share(self.trainer.global_rank, self.trainer.world_size)
         return self.batches

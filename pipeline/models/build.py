@@ -5,31 +5,50 @@ from torch import nn
 
 from pipeline.arch import Arch, Hybrid, ResNet, ViT
 from pipeline.models.hybrid import HybridTransformer
-from pipeline.models.resnet import BiTResNet, StdConv
-from pipeline.models.vit import Encoder, VisionTransformer
+from pipeline.models.resnet import Backbone, BiTResNet, StdConv
+from pipeline.models.vit import Encoder, Regularisation, VisionTransformer
 
 
-def build(arch: Arch, image_size: int, channels: int, classes: int, seed: int, dropout: float = 0.0) -> nn.Module:
+def build(
+    arch: Arch,
+    image_size: int,
+    channels: int,
+    classes: int,
+    seed: int,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
+    head_bias: float = 0.0,
+) -> nn.Module:
     """A model with ``forward(x) -> logits``, ``features(x) -> representation`` and ``head``.
 
-    The same seed gives the same weights in any process, and the global generator is left as it was. ``dropout``
-    acts in transformer blocks only; the ResNets have none. Raises BadInput for a shape the images do not fit.
+    The same seed gives the same weights in any process, and the global generator is left as it was. ``dropout`` and
+    ``drop_path`` act in transformer blocks only; the ResNets have none. Raises BadInput for a shape the images do not
+    fit.
     """
     arch.check(image_size)
+    noise = Regularisation(dropout, drop_path)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights of their own, which are replaced
-        model = _module(arch, image_size, channels, classes, dropout)
+        model = _module(arch, image_size, channels, classes, noise)
     initialise(model, seed)
+    nn.init.constant_(model.head.bias, head_bias)  # type: ignore[arg-type, union-attr]
     return model
 
 
-def _module(arch: Arch, image_size: int, channels: int, classes: int, dropout: float) -> nn.Module:
+def _module(arch: Arch, image_size: int, channels: int, classes: int, noise: Regularisation) -> nn.Module:
     if isinstance(arch, ViT):
-        return VisionTransformer(arch, image_size, channels, classes, dropout)
+        return VisionTransformer(arch, image_size, channels, classes, noise)
     if isinstance(arch, ResNet):
         return BiTResNet(arch, channels, classes)
     if isinstance(arch, Hybrid):
-        return HybridTransformer(arch, image_size, channels, classes, dropout)
+        return HybridTransformer(arch, image_size, channels, classes, noise)
     raise TypeError(f"no module for {type(arch).__name__}")
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Keep only what enters each block or unit, and compute the rest again on the way back: less memory, more time."""
+    for module in model.modules():
+        if isinstance(module, Encoder | Backbone):
+            module.recompute = True
 
 
 def reset_head(model: nn.Module, classes: int) -> None:

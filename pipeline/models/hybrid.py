@@ -7,17 +7,18 @@ from torch import Tensor, nn
 
 from pipeline.arch import Hybrid
 from pipeline.models.resnet import Backbone
-from pipeline.models.vit import Encoder, pre_logits
+from pipeline.models.vit import Encoder, Regularisation, pre_logits
 
 
 class HybridTransformer(nn.Module):
     """Convolutional stem, one token per patch of its feature map, encoder, head."""
 
-    def __init__(self, arch: Hybrid, image_size: int, channels: int, classes: int, dropout: float) -> None:
+    def __init__(self, arch: Hybrid, image_size: int, channels: int, classes: int, noise: Regularisation) -> None:
         super().__init__()
+        self.chance = noise.chance
         self.stem = Backbone(arch, channels)
         self.embed = nn.Conv2d(self.stem.channels, arch.width, arch.patch, stride=arch.patch)
-        self.encoder = Encoder(arch, arch.tokens(image_size), dropout)
+        self.encoder = Encoder(arch, arch.tokens(image_size), noise)
         self.pre_logits = pre_logits(arch)
         self.head = nn.Linear(arch.width, classes)
 

@@ -8,6 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pipeline.arch import Hybrid, ResNet, Root, stem_width, units
 
@@ -31,20 +32,53 @@ class StdConv(nn.Conv2d):
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, same: bool = False) -> None:
         self.same = same and kernel > 1 and stride > 1
         super().__init__(c_in, c_out, kernel, stride, padding=0 if self.same else kernel // 2, bias=False)
+        self.ready: Tensor | None = None
+        """The standardised kernel, while somebody keeps it for several passes."""
+
+    def standardised(self) -> Tensor:
+        # A batch norm over the flattened kernels is the fused form of (w - mean) / sqrt(var + eps).
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        flat = F.batch_norm(rows, None, None, training=True, momentum=0.0, eps=STANDARD_EPS)
+        return flat.view_as(self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.same:
             input = pad_same(input, self.kernel_size[0], self.stride[0])
-        # A batch norm over the flattened kernels is the fused form of (w - mean) / sqrt(var + eps).
-        flat = F.batch_norm(
-            self.weight.reshape(1, self.out_channels, -1),
-            None,
-            None,
-            training=True,
-            momentum=0.0,
-            eps=STANDARD_EPS,
-        )
-        return self._conv_forward(input, flat.view_as(self.weight), None)
+        return self._conv_forward(input, self.standardised() if self.ready is None else self.ready, None)
+
+
+class KernelsOnce:
+    """Standardises every kernel of a model once for several forward and backward passes.
+
+    Between ``open`` and ``close`` the passes see leaves that gather gradients; ``close`` takes these through the
+    standardisation in one pass, which gives the gradients of ``weight`` that each pass by itself would have added.
+    Without gradients (evaluation) there is nothing to take.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.convs = [m for m in model.modules() if isinstance(m, StdConv)]
+        self.made: list[Tensor] = []
+
+    def open(self) -> None:
+        self.made = [conv.standardised() for conv in self.convs]
+        for conv, kernel in zip(self.convs, self.made, strict=True):
+            conv.ready = kernel.detach().requires_grad_(kernel.requires_grad)
+
+    def close(self) -> None:
+        """Harmless when nothing is open."""
+        gathered = [conv.ready.grad if conv.ready is not None else None for conv in self.convs]
+        pairs = [(made, grad) for made, grad in zip(self.made, gathered, strict=False) if grad is not None]
+        if pairs:
+            torch.autograd.backward([made for made, _ in pairs], [grad for _, grad in pairs])
+        for conv in self.convs:
+            conv.ready = None
+        self.made = []
+
+    def __enter__(self) -> None:
+        self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def norm(channels: int, groups: int) -> nn.GroupNorm:
@@ -116,6 +150,7 @@ class Backbone(nn.Module):
             self.pool = SamePool() if post else nn.Sequential(nn.ConstantPad2d(1, 0.0), nn.MaxPool2d(3, 2))
         unit = PostUnit if post else PreUnit
         shapes = units(arch)
+        self.recompute = False
         self.units = nn.Sequential(*(unit(c_in, middle, stride, arch.groups) for c_in, middle, _, stride in shapes))
         self.channels = shapes[-1][2] if shapes else width
 
@@ -123,7 +158,10 @@ class Backbone(nn.Module):
         x_BCHW = self.root(x_BCHW)
         if self.root_norm is not None:
             x_BCHW = F.relu(self.root_norm(x_BCHW))
-        return self.units(self.pool(x_BCHW))
+        x_BCHW = self.pool(x_BCHW)
+        for unit in self.units:
+            x_BCHW = checkpoint(unit, x_BCHW, use_reentrant=False) if self.recompute else unit(x_BCHW)
+        return x_BCHW
 
 
 class BiTResNet(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.data.augment import normalise
 from pipeline.data.reader import Reader
+from pipeline.models.resnet import KernelsOnce
 from pipeline.placement import Precision
 
 BATCH = 256
@@ -26,13 +27,14 @@ def evaluate(model: nn.Module, reader: Reader, precision: Precision = Precision.
     device = next(model.parameters()).device
     model.eval()
     wrong, loss = 0, 0.0
-    for ids in np.array_split(np.arange(len(reader)), max(1, -(-len(reader) // BATCH))):
-        images, labels = reader.gather(ids)
-        target_B = torch.from_numpy(labels).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.bf16):
-            logits_BK = model(to_model(images, device))
-        loss += float(F.cross_entropy(logits_BK.double(), target_B, reduction="sum"))
-        wrong += int((logits_BK.argmax(1) != target_B).sum())
+    with KernelsOnce(model):
+        for ids in np.array_split(np.arange(len(reader)), max(1, -(-len(reader) // BATCH))):
+            images, labels = reader.gather(ids)
+            target_B = torch.from_numpy(labels).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.bf16):
+                logits_BK = model(to_model(images, device))
+            loss += float(F.cross_entropy(logits_BK.double(), target_B, reduction="sum"))
+            wrong += int((logits_BK.argmax(1) != target_B).sum())
     return {"error": wrong / len(reader), "loss": loss / len(reader)}
 
 
@@ -42,7 +44,8 @@ def features(model: nn.Module, reader: Reader, ids: np.ndarray) -> np.ndarray:
     device = next(model.parameters()).device
     model.eval()
     parts = []
-    for part in np.array_split(ids, max(1, -(-len(ids) // BATCH))):
-        images, _ = reader.gather(part)
-        parts.append(model.features(to_model(images, device)).double().cpu().numpy())  # type: ignore[operator]
+    with KernelsOnce(model):
+        for part in np.array_split(ids, max(1, -(-len(ids) // BATCH))):
+            images, _ = reader.gather(part)
+            parts.append(model.features(to_model(images, device)).double().cpu().numpy())  # type: ignore[operator]
     return np.concatenate(parts)

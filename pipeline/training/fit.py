@@ -9,10 +9,13 @@ from typing import Any
 import lightning as L
 import torch
 
-from pipeline.data.datamodule import SegmentData
+from pipeline.data.datamodule import Batches, SegmentData
+from pipeline.data.reader import Reader
 from pipeline.job import Job
+from pipeline.models.build import recompute_activations
 from pipeline.recipe import Recipe
 from pipeline.record import partial_key, state_key
+from pipeline.subset import Subset
 from pipeline.training.meter import Meter
 from pipeline.training.module import Classifier
 from pipeline.training.pulse import Pulse
@@ -23,7 +26,8 @@ QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
 
 @dataclass
 class Stretch:
-    """Steps ``start.step`` to ``stop`` of a run of ``steps``; everything the loop needs."""
+    """Steps ``start.step`` to ``stop`` of a run of ``steps``; everything the loop needs. A run that reaches its end
+    becomes its Polyak average, where the recipe keeps one."""
 
     model: torch.nn.Module
     recipe: Recipe
@@ -31,7 +35,8 @@ class Stretch:
     steps: int
     stop: int
     start: State | None
-    data: SegmentData
+    reader: Reader
+    subset: Subset
     forward_flops: int
     guess_loss: float
     """Of uniform guessing; the measure of an exploded loss."""
@@ -61,13 +66,29 @@ def fit(
     note = stretch.start.note if stretch.start else {}
     curve: list[dict[str, float]] = list(note.get("curve", []))
     before = float(note.get("seconds", 0.0))
-    module = Classifier(stretch.model, stretch.recipe, stretch.seed, stretch.steps, stretch.start)
+    first = stretch.start.step if stretch.start else 0
+    batches = Batches(
+        stretch.reader,
+        stretch.subset,
+        stretch.seed,
+        stretch.recipe.batch_size,
+        first,
+        stretch.stop,
+        job.placement.micro_batch,
+        world=job.placement.workers_per_trial,
+    )
+    module = Classifier(stretch.model, stretch.recipe, stretch.seed, stretch.steps, stretch.start, batches.parts)
+    if job.placement.recompute:
+        recompute_activations(stretch.model)
+    if job.placement.compile:
+        stretch.model.compile()
 
     def save(meter: Meter, module: Classifier) -> None:
         if not module.trainer.is_global_zero:
             return
         saved = {"curve": curve, "seconds": before + meter.seconds}
-        state = State.capture(module.step, module.model, module.trainer.optimizers[0], saved)
+        average = module.average.values
+        state = State.capture(module.step, module.model, module.trainer.optimizers[0], average, saved)
         job.store.put(partial_key(job.segment.key), state.to_bytes())
 
     meter = Meter(
@@ -81,11 +102,13 @@ def fit(
         log,
         curve,
     )
-    first = module.first_step
     if first < stretch.stop:
-        _trainer(job, stretch.stop - first, meter, logger, trainer).fit(module, stretch.data)
+        _trainer(job, stretch.stop - first, batches.parts, meter, logger, trainer).fit(module, SegmentData(batches))
     optimizer = module.trainer.optimizers[0] if first < stretch.stop else None
-    state = State.capture(stretch.stop, module.model, optimizer, {})
+    if stretch.stop == stretch.steps:
+        module.average.become()
+        module.average.values = {}
+    state = State.capture(stretch.stop, module.model, optimizer, module.average.values, {})
     if optimizer is None and stretch.start:
         state.optimizer = stretch.start.optimizer
     seen = (stretch.stop - first) * stretch.recipe.batch_size
@@ -99,7 +122,7 @@ def device_of(job: Job) -> torch.device:
     return torch.device("cuda" if job.placement.gpus_per_trial and torch.cuda.is_available() else "cpu")
 
 
-def _trainer(job: Job, steps: int, meter: Meter, logger: Any, extra: dict[str, Any]) -> L.Trainer:
+def _trainer(job: Job, steps: int, parts: int, meter: Meter, logger: Any, extra: dict[str, Any]) -> L.Trainer:
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
@@ -117,6 +140,7 @@ def _trainer(job: Job, steps: int, meter: Meter, logger: Any, extra: dict[str, A
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "log_every_n_steps": 1,
+        "accumulate_grad_batches": parts,
     }
     return L.Trainer(**{**settings, **extra})
 

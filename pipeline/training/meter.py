@@ -52,6 +52,8 @@ class Meter(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Classifier)
+        if not pl_module.ends_step(batch_idx):
+            return
         done = pl_module.step
         if done % self.log_every and done != self.stop:
             return  # checkpoints too: one in the middle of a window would tear its mean loss

@@ -4,27 +4,47 @@ Suffixes: B batch, C channels, H height, W width, K classes.
 """
 
 import hashlib
+from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.data.augment import augment
-from pipeline.recipe import Loss, Optimizer, Recipe
+from pipeline.data.augment import MIXUP, augment
+from pipeline.data.mixup import mix
+from pipeline.models.chance import Chance
+from pipeline.models.resnet import KernelsOnce
+from pipeline.recipe import Recipe
+from pipeline.training.loss import training_loss
+from pipeline.training.optimizer import build_optimizer
 from pipeline.training.state import State, load_optimizer
 
 
 class Classifier(L.LightningModule):
-    """Trains ``model`` by ``recipe`` from global step ``first_step`` of a run of ``steps``."""
+    """Trains ``model`` by ``recipe`` from global step ``first_step`` of a run of ``steps``.
 
-    def __init__(self, model: nn.Module, recipe: Recipe, seed: int, steps: int, start: State | None = None) -> None:
+    A step may be cut into ``micro_batches`` forward and backward passes; only their gradients are summed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        seed: int,
+        steps: int,
+        start: State | None = None,
+        micro_batches: int = 1,
+    ) -> None:
         super().__init__()
         self.model, self.recipe, self.seed, self.steps = model, recipe, seed, steps
         self.start = start
         self.first_step = start.step if start else 0
+        self.micro_batches = micro_batches
+        self.chance: Chance | None = getattr(model, "chance", None)
         if start:
             model.load_state_dict(start.model)
+        self.kernels = KernelsOnce(model)
+        self.average = Average(model, recipe.polyak, start.average if start else {})
         self.loss_sum = torch.zeros((), dtype=torch.float32)
         self.loss_count = 0
 
@@ -33,20 +53,38 @@ class Classifier(L.LightningModule):
         """Global 0-based step of the batch in hand: a pure position, never a stored counter."""
         return self.first_step + self.global_step
 
+    def ends_step(self, batch_idx: int) -> bool:
+        """Whether the optimiser moves after this micro-batch."""
+        return (batch_idx + 1) % self.micro_batches == 0
+
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         lr = self.recipe.lr_at(self.step, self.steps)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr
-        if self.recipe.dropout > 0:
-            torch.manual_seed(_step_seed(self.seed, self.step, self.global_rank))
+        # DDP wants the gradient of every weight in the backward pass of the last micro-batch.
+        if self.micro_batches > 1 and batch_idx % self.micro_batches == 0 and self.trainer.world_size == 1:
+            self.kernels.open()
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         images_BCHW, labels_B, counters_B = batch
-        x_BCHW = augment(images_BCHW, self.seed, counters_B, self.recipe.crop_padding, self.recipe.flip)
-        loss = training_loss(self.model(x_BCHW), labels_B, self.recipe)
+        if self.chance:
+            self.chance.set(self.seed, counters_B)
+        else:  # a module made elsewhere draws from the global generator, if it draws
+            torch.manual_seed(_step_seed(self.seed, self.step, self.global_rank, batch_idx % self.micro_batches))
+        x_BCHW, weights_B = augment(images_BCHW, self.seed, counters_B, self.recipe), None
+        if self.recipe.mixup:
+            x_BCHW, weights_B = mix(x_BCHW, self.seed, counters_B, MIXUP, self.recipe.mixup)
+        loss = training_loss(self.model(x_BCHW), labels_B, self.recipe, weights_B)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach().float()
         self.loss_count += 1
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.kernels.close()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.average.update()
 
     def configure_gradient_clipping(
         self,
@@ -72,33 +110,28 @@ class Classifier(L.LightningModule):
         return optimizer
 
 
-def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay on kernels (two dimensions or more) only: not on biases, norms, class token or positions."""
-    decayed, plain = [], []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        kernel = parameter.ndim >= 2 and not any(part in name for part in ("pos_embed", "position", "cls"))
-        (decayed if kernel else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    if recipe.optimizer is Optimizer.adamw:
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum)
+def _step_seed(*place: int) -> int:
+    """Of (seed, step, rank, part): a pure function, so a resumed run draws the same."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, place)).encode()).digest()[:7], "little")
 
 
-def training_loss(logits_BK: Tensor, labels_B: Tensor, recipe: Recipe) -> Tensor:
-    """Softmax or sigmoid cross-entropy; the sigmoid form sums over classes (arXiv 2010.11929, appendix B)."""
-    if recipe.loss is Loss.softmax:
-        return F.cross_entropy(logits_BK, labels_B, label_smoothing=recipe.label_smoothing)
-    classes = logits_BK.shape[1]
-    target_BK = F.one_hot(labels_B, classes).to(logits_BK.dtype)
-    target_BK = target_BK * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes
-    return F.binary_cross_entropy_with_logits(logits_BK, target_BK, reduction="sum") / len(labels_B)
+class Average:
+    """Polyak average of the weights: after every step, ``decay`` of itself and the rest of the model."""
 
+    def __init__(self, model: nn.Module, decay: float, stored: dict[str, Tensor]) -> None:
+        self.decay = decay
+        self.weights = dict(model.named_parameters()) if decay else {}
+        self.values = {name: stored.get(name, weight).detach().clone() for name, weight in self.weights.items()}
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of the dropout masks of one step: a pure function, so a resumed run draws the same."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:7], "little")
+    @torch.no_grad()
+    def update(self) -> None:
+        if self.decay:
+            self.values = {name: value.to(self.weights[name].device) for name, value in self.values.items()}
+            for name, value in self.values.items():
+                value.lerp_(self.weights[name], 1 - self.decay)
+
+    @torch.no_grad()
+    def become(self) -> None:
+        """Put the average in the place of the weights."""
+        for name, value in self.values.items():
+            self.weights[name].copy_(value)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from pipeline.data.datamodule import SegmentData
 from pipeline.data.reader import Reader
 from pipeline.job import Job
 from pipeline.models.build import build
@@ -42,18 +41,20 @@ def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Do
     data = home.dataset
     reader = open_reader(home.folder, "train", job.placement.cache_gib)
     start = start_state(job, segment.start.key if segment.start else "")
-    model = build(trial.arch, data.image_size, data.channels, data.classes, trial.seed, trial.recipe.dropout)
-    first = start.step if start else 0
+    recipe = trial.recipe
+    noise = (recipe.dropout, recipe.drop_path, recipe.head_bias)
+    model = build(trial.arch, data.image_size, data.channels, data.classes, trial.seed, *noise)
     stretch = Stretch(
         model=model,
-        recipe=trial.recipe,
+        recipe=recipe,
         seed=trial.seed,
         steps=trial.steps,
         stop=segment.end.step,
         start=start,
-        data=SegmentData(reader, trial.subset, trial.seed, trial.recipe.batch_size, first, segment.end.step),
+        reader=reader,
+        subset=trial.subset,
         forward_flops=forward_flops(segment.planned, data),
-        guess_loss=guess_loss(trial.recipe, data.classes),
+        guess_loss=guess_loss(recipe, data.classes),
     )
     fitted = fit(job, stretch, pulse, run.log, run.logger, **trainer)
     if not fitted.leads:

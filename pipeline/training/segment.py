@@ -155,5 +155,7 @@ def _host(job: Job) -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": job.placement.threads,
         "workers": job.placement.workers_per_trial,
+        "micro_batch": job.placement.micro_batch,
+        "compiled": job.placement.compile,
         "precision": job.placement.precision.name,
     }

@@ -1,10 +1,11 @@
 """State: weights and optimiser at one step, as safetensors. Nothing is ever unpickled.
 
-Layout: ``model/NAME`` and ``optimizer/INDEX/NAME`` tensors; metadata holds the step and a note as JSON. The order of
-samples and dropout are pure functions of the step, so no iterator or generator state exists.
+Layout: ``model/NAME``, ``average/NAME`` and ``optimizer/INDEX/NAME`` tensors; metadata holds the step and a note as
+JSON. The order of samples and dropout are pure functions of the step, so no iterator or generator state exists.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,25 +24,30 @@ class State:
     model: dict[str, Tensor]
     optimizer: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Per parameter, in the order of the optimiser."""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """Polyak average of the parameters, where a recipe keeps one."""
     note: dict[str, Any] = field(default_factory=dict)
     """JSON-able: of an unfinished segment, its curve and seconds so far."""
 
     @classmethod
     def capture(
-        cls, step: int, model: nn.Module, optimizer: torch.optim.Optimizer | None, note: dict[str, Any]
+        cls,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        average: dict[str, Tensor],
+        note: dict[str, Any],
     ) -> "State":
         """Copy to CPU memory."""
-        weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
         slots: dict[int, dict[str, Tensor]] = {}
         if optimizer is not None:
             for index, values in optimizer.state_dict()["state"].items():
-                slots[index] = {
-                    k: v.detach().cpu().clone().contiguous() for k, v in values.items() if isinstance(v, Tensor)
-                }
-        return cls(step, weights, slots, note)
+                slots[index] = _copies(values)
+        return cls(step, _copies(model.state_dict()), slots, _copies(average), note)
 
     def to_bytes(self) -> bytes:
         tensors = {f"model/{k}": v for k, v in self.model.items()}
+        tensors.update({f"average/{k}": v for k, v in self.average.items()})
         for index, values in self.optimizer.items():
             tensors.update({f"optimizer/{index}/{k}": v for k, v in values.items()})
         # One metadata key only: safetensors writes several in no fixed order, and states are compared byte by byte.
@@ -52,15 +58,19 @@ class State:
         tensors = load(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["crossover"])
-        state = cls(int(metadata["step"]), {}, {}, metadata["note"])
+        state = cls(int(metadata["step"]), {}, note=metadata["note"])
         for key, tensor in tensors.items():
             kind, name = key.split("/", 1)
-            if kind == "model":
-                state.model[name] = tensor
+            if kind in ("model", "average"):
+                getattr(state, kind)[name] = tensor
             else:
                 index, slot = name.split("/", 1)
                 state.optimizer.setdefault(int(index), {})[slot] = tensor
         return state
+
+
+def _copies(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items() if isinstance(v, Tensor)}
 
 
 def read_state(store: Store, key: str) -> State | None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pipeline.data.datamodule import SegmentData
 from pipeline.job import Job
 from pipeline.models.build import build, reset_head
 from pipeline.plan import forward_flops
@@ -57,17 +56,15 @@ def _fine_tune(
     model = _parent_model(job, trial)
     reset_head(model, data.classes)
     train = open_reader(home.folder, "train", job.placement.cache_gib)
-    subset = Subset(data.id, protocol.samples or data.samples)
-    partial = start_state(job, "")
-    first = partial.step if partial else 0
     stretch = Stretch(
         model=model,
         recipe=recipe,
         seed=trial.seed,
         steps=protocol.steps,
         stop=protocol.steps,
-        start=partial,
-        data=SegmentData(train, subset, trial.seed, recipe.batch_size, first, protocol.steps),
+        start=start_state(job, ""),
+        reader=train,
+        subset=Subset(data.id, protocol.samples or data.samples),
         forward_flops=forward_flops(job.segment.planned, data),
         guess_loss=guess_loss(recipe, data.classes),
     )
