@@ -172,9 +172,10 @@ def test_evaluation_standardises_once_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", list(ARCHS))
+@pytest.mark.parametrize("arch", ["vit", "hybrid"])
 def test_a_compiled_model_trains_to_the_same_weights(tmp_path: Path, fractal: Home, arch: str) -> None:
-    eager = end(tmp_path / "eager", fractal, arch, dropout=0.1)
-    compiled = end(tmp_path / "compiled", fractal, arch, {"compile": True}, dropout=0.1)
+    sgd = {"dropout": 0.1, "optimizer": Optimizer.sgd, "lr": 0.05}
+    eager = end(tmp_path / "eager", fractal, arch, **sgd)
+    compiled = end(tmp_path / "compiled", fractal, arch, {"compile": True}, **sgd)
     assert eager.model.keys() == compiled.model.keys()
-    assert far(eager, compiled) < 1e-4
+    assert 0 < far(eager, compiled) < 1e-5
