@@ -25,6 +25,7 @@ VERBS = {
     "fit": "laws and crossovers from what is recorded",
     "report": "the page from what is recorded",
     "export": "trials as CSV and Parquet, tables as LaTeX, figures as SVG and PNG",
+    "convert": "SOURCE TARGET: weights of a file or of a trial into another program's layout",
 }
 EPILOG = """overrides are Hydra's: study=quickstart, arch=vit_nano,resnet_nano, recipe.lr=1e-3,3e-3, study.seeds=[0,1],
 placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, placement, device, track.
@@ -34,6 +35,7 @@ examples:
   crossover plan study=cifar10 data.cifar10.path=cifar10.tar.gz
   crossover train arch=vit_nano data=fractal study.data=fractal study.budgets=[8192]
   crossover status
+  crossover convert B_16.npz vit_b16.safetensors arch=vit_b16 --to timm
 """
 
 
@@ -59,7 +61,16 @@ def _parser() -> _Parser:
     parser.add_argument("--json", action="store_true", help="plan, status, why, fit: machine-readable output")
     parser.add_argument("--verify", action="store_true", help="prepare: check every shard, digest and image")
     parser.add_argument("--out", type=Path, metavar="DIR", help="export: folder (default: ./export/STUDY)")
+    _convert_options(parser)
     return parser
+
+
+def _convert_options(parser: _Parser) -> None:
+    layouts = "original, augreg, big_vision, big_vision_scanned, bit, timm or crossover"
+    parser.add_argument("--to", metavar="LAYOUT", help=f"convert: {layouts} (default: by TARGET's suffix and the arch)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="convert: interpolate position embeddings to it")
+    parser.add_argument("--classes", type=int, metavar="K", help="convert: classes of the head (default: the source's)")
+    parser.add_argument("--head", default="keep", metavar="keep|zero", help="convert: the head as it is, or a new one")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,9 +97,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
-    from pipeline import commands, lookup
+    from pipeline import commands, convert, lookup
 
-    home = lookup if hasattr(lookup, arguments.verb) else commands
+    home = next(m for m in (lookup, commands, convert) if hasattr(m, arguments.verb))
     verb: Callable[[Any], int] = getattr(home, arguments.verb)
     return verb(arguments)
 

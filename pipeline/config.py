@@ -5,6 +5,7 @@ YAML files under conf/ hold presets. Unknown keys and wrong types are refused ev
 """
 
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
@@ -132,15 +133,26 @@ def _typed_entries(overrides: list[str]) -> list[str]:
 
 
 def _spread_arch(overrides: list[str]) -> list[str]:
-    """``arch.depth=6`` means that field of every arch of the study."""
-    if not any(text.startswith("arch.") for text in overrides):
+    """``arch.depth=6`` means that field of every arch of the study that has it."""
+    # The keys of ``arguments`` are not in the schema, and Hydra wants to be told that.
+    overrides = [re.sub(r"^\+{0,2}(archs?\.(\w+\.)?arguments\.)", r"++\1", text) for text in overrides]
+    wanted = {text: found for text in overrides if (found := re.match(r"(\+{0,2})arch\.(\w+)", text))}
+    if not wanted:
         return overrides
-    names = list(_compose([t for t in overrides if not t.startswith("arch.")]).archs)
-    return [
-        f"archs.{name}.{text.removeprefix('arch.')}" if text.startswith("arch.") else text
-        for text in overrides
-        for name in (names if text.startswith("arch.") else [""])
-    ]
+    archs = _compose([text for text in overrides if text not in wanted]).archs
+    spread = []
+    for text in overrides:
+        if text not in wanted:
+            spread.append(text)
+            continue
+        plus, field_ = wanted[text].groups()
+        having = [name for name, arch in archs.items() if field_ in arch]
+        if not having:
+            known = {f"arch.{name}" for arch in archs.values() for name in arch}
+            whose = f"no arch of the study ({', '.join(archs)}) has" if archs else "the study has no arch with"
+            raise BadInput(f"{text}: {whose} a field {field_!r}: {nearest(f'arch.{field_}', known)}")
+        spread += [f"{plus}archs.{name}.{text.removeprefix(f'{plus}arch.')}" for name in having]
+    return spread
 
 
 def _compose(overrides: list[str]) -> Any:
@@ -176,7 +188,8 @@ def _wrong_override(overrides: list[str], error: Exception) -> str:
                 return f"{text}: {_first_line(cause)}."
             if "reference_type=Dict" in str(cause):
                 return _missing_entry(key, text, overrides)
-            return f"{text}: there is no key {key!r}: {_nearest_key(key, overrides, text)}"
+            hint = _in_a_group(key, overrides, text) or _nearest_key(key, overrides, text)
+            return f"{text}: there is no key {key!r}: {hint}"
     return _wrong_preset(error)
 
 
@@ -199,6 +212,18 @@ def _wrong_preset(error: Exception) -> str:
         f" ({full}: {_nearest_key(full, [], '')})" if full and what.startswith("Key") else f" ({full})" if full else ""
     )
     return f"{where}: {what.rstrip('.')}{hint}."
+
+
+def _in_a_group(key: str, overrides: list[str], culprit: str) -> str:
+    """For a field written without its group: ``name`` is ``arch.name`` or ``study.name``."""
+    try:
+        node = _compose([text for text in overrides if text != culprit])
+    except BadInput:
+        return ""
+    groups = {"arch": {field_ for arch in node.archs.values() for field_ in arch}}
+    groups |= {name: set(node[name]) for name in ("recipe", "study", "placement", "device", "track")}
+    found = [f"'{group}.{key}'" for group, names in groups.items() if key in names]
+    return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def _nearest_key(key: str, overrides: list[str], culprit: str) -> str:

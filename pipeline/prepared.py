@@ -2,7 +2,7 @@
 
 import datetime
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from data_prep.prepare import find, prepare
 from data_prep.sources import Source
+from pipeline.arch import Arch, External
 from pipeline.config import Config, Loaded, load
 from pipeline.errors import BadInput
 from pipeline.job import Home, Job
@@ -82,6 +83,7 @@ def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
     store = Store(config.placement.store)
     homes = open_homes(config, prepare_missing)
     datasets: dict[str, Dataset] = {name: home.dataset for name, home in homes.items()}
+    _install_counter(config.archs.values())
     trials = expand(config.study, config.archs, loaded.recipes, datasets)
     if prepare_missing:
         store.check_writable()
@@ -90,6 +92,12 @@ def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
     known = {r.digest for r in results}
     built = build_plan(trials, datasets, known, lambda digest: stored_steps(store, digest))
     return Prepared(loaded, homes, store, built, quote(built, Throughput(results, config.device)))
+
+
+def _install_counter(archs: Iterable[Arch]) -> None:
+    """Modules made elsewhere have no closed form: to price them is to build them, with torch."""
+    if any(isinstance(arch, External) for arch in archs):
+        import pipeline.models.external  # noqa: F401
 
 
 def job_maker(prepared: Prepared) -> Callable[[Segment], Job]:

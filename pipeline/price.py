@@ -5,10 +5,13 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from pipeline.arch import External
 from pipeline.errors import BadInput, OverBudget
 from pipeline.ledger import Outcome, Result
-from pipeline.plan import Plan, Segment, trial_flops
-from pipeline.study import Study
+from pipeline.plan import Plan, trial_flops
+from pipeline.study import Planned, Study
+from pipeline.subset import Dataset
+from pipeline.trial import Pretrain
 
 
 @dataclass
@@ -55,10 +58,36 @@ class Line:
 
 
 @dataclass
+class Row:
+    """The price of one pre-training by itself, whatever it shares; its seeds and recipes cost the same."""
+
+    arch: str
+    family: str
+    samples: int
+    """Data size: unique training images."""
+    budget: int
+    """Samples seen."""
+    flops: int
+    """3 x forward x samples seen."""
+    flops_inside: int | None
+    """The same without kernel taps that fall outside the image, as Table 6 of arXiv 2010.11929 counts; None for a
+    module made elsewhere."""
+    hours: float | None
+    """Device-hours; None when no throughput is known."""
+    trials: int = 0
+    known: int = 0
+
+    @property
+    def epochs(self) -> float:
+        return self.budget / self.samples
+
+
+@dataclass
 class Quote:
     lines: list[Line]
     total: Line
     device: Device
+    rows: list[Row]
 
     def to_plain(self) -> dict[str, Any]:
         def plain(line: Line) -> dict[str, Any]:
@@ -67,6 +96,7 @@ class Quote:
         return {
             "families": [plain(line) for line in self.lines],
             "total": plain(self.total),
+            "pretraining": [{**asdict(row), "epochs": round(row.epochs, 6)} for row in self.rows],
             "device": asdict(self.device),
         }
 
@@ -87,9 +117,9 @@ class Throughput:
                 self.by_arch.setdefault(str(result.facts.get("arch")), []).append(rate)
                 self.by_family.setdefault(str(result.facts.get("family")), []).append(rate)
 
-    def of(self, segment: Segment) -> tuple[float | None, str]:
-        arch, family = segment.planned.arch, segment.planned.pretrain.arch.family
-        rates = self.by_arch.get(arch) or self.by_family.get(family)
+    def of(self, planned: Planned) -> tuple[float | None, str]:
+        """(FLOP/s or None, where the figure comes from)."""
+        rates = self.by_arch.get(planned.arch) or self.by_family.get(planned.pretrain.arch.family)
         if rates:
             return median(rates), "measured"
         if self.device.sustained_flops:
@@ -98,7 +128,7 @@ class Throughput:
 
 
 def quote(plan: Plan, throughput: Throughput) -> Quote:
-    """Price a plan per family and in total."""
+    """Price a plan per family, in total, and each of its pre-trainings by itself."""
     device = throughput.device
     lines: dict[str, Line] = {}
     for digest, planned in plan.trials.items():
@@ -110,7 +140,7 @@ def quote(plan: Plan, throughput: Throughput) -> Quote:
             line.flops_unshared += trial_flops(planned, plan.datasets)
     for segment in plan.segments.values():
         line = lines[segment.planned.pretrain.arch.family]
-        rate, basis = throughput.of(segment)
+        rate, basis = throughput.of(segment.planned)
         line.segments += 1
         line.flops += segment.flops
         line.basis = basis if line.basis in ("", basis) else "measured and device table"
@@ -118,7 +148,7 @@ def quote(plan: Plan, throughput: Throughput) -> Quote:
     for line in lines.values():
         price = device.price_per_hour
         line.cost = None if line.hours is None or price is None else line.hours * price
-    return Quote(list(lines.values()), _total(list(lines.values())), device)
+    return Quote(list(lines.values()), _total(list(lines.values())), device, _rows(plan, throughput))
 
 
 def refuse(study: Study, quote: Quote) -> None:
@@ -139,6 +169,35 @@ def refuse(study: Study, quote: Quote) -> None:
                 f"Not launched: study {study.name!r} needs {value:.4g} {unit}, over study.{name}={cap:g}. "
                 "Raise the cap or plan less."
             )
+
+
+def _rows(plan: Plan, throughput: Throughput) -> list[Row]:
+    """One for each (arch, data size, budget): archs as the study first names them within their family, then by cost."""
+    by_id = {d.id: d for d in plan.datasets.values()}
+    rows: dict[tuple[str, int, int], Row] = {}
+    for digest, planned in plan.trials.items():
+        trial = planned.trial
+        if not isinstance(trial, Pretrain):
+            continue
+        key = (planned.arch, trial.subset.samples, trial.budget)
+        if key not in rows:
+            rows[key] = _row(planned, trial, by_id[trial.subset.dataset], throughput)
+        rows[key].trials += 1
+        rows[key].known += digest in plan.known
+    families = list(dict.fromkeys(row.family for row in rows.values()))
+    archs = list(dict.fromkeys(row.arch for row in rows.values()))
+    return sorted(
+        rows.values(), key=lambda row: (families.index(row.family), archs.index(row.arch), row.samples, row.budget)
+    )
+
+
+def _row(planned: Planned, trial: Pretrain, data: Dataset, throughput: Throughput) -> Row:
+    shape = (data.image_size, data.channels, data.classes)
+    flops = 3 * trial.arch.flops(*shape) * trial.budget
+    inside = None if isinstance(trial.arch, External) else 3 * trial.arch.flops(*shape, padding=False) * trial.budget
+    rate, _ = throughput.of(planned)
+    hours = None if rate is None else flops / rate / 3600
+    return Row(planned.arch, trial.arch.family, trial.subset.samples, trial.budget, flops, inside, hours)
 
 
 def _total(lines: list[Line]) -> Line:

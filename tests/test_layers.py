@@ -37,6 +37,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
             "pipeline.prepared",
             "pipeline.commands",
             "pipeline.lookup",
+            "pipeline.convert",
             "pipeline.cli",
             "pipeline.__main__",
         ),

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from pipeline.arch import Arch, Hybrid, ResNet, ViT
+from pipeline.arch import Arch, External, Hybrid, ResNet, ViT
+from pipeline.models import external
 from pipeline.models.hybrid import HybridTransformer
 from pipeline.models.resnet import Backbone, BiTResNet, StdConv
 from pipeline.models.vit import Encoder, Regularisation, VisionTransformer
@@ -26,6 +27,8 @@ def build(
     fit.
     """
     arch.check(image_size)
+    if isinstance(arch, External):
+        return external.make(arch, image_size, channels, classes, seed, head_bias)
     noise = Regularisation(dropout, drop_path)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights of their own, which are replaced
         model = _module(arch, image_size, channels, classes, noise)

@@ -53,10 +53,13 @@ def title(family: str) -> str:
 
 
 def slots(families: list[str]) -> dict[str, int]:
-    """Family -> index of its colour and shape. A known family keeps its own whichever others are present."""
+    """Family -> index of its colour and shape. A known family keeps its own whichever others are present; others take
+    what is left, and share only when there are more families than colours."""
     known = list(TITLES)
-    free = iter(range(len(known), 1_000_000))
-    return {f: (known.index(f) if f in known else next(free)) % len(SHAPES) for f in families}
+    taken = {f: known.index(f) for f in families if f in known}
+    left = [i for i in (*range(len(known), len(SHAPES)), *range(len(known))) if i not in taken.values()]
+    others = [f for f in families if f not in known]
+    return taken | {f: left[n % len(left)] for n, f in enumerate(others)}
 
 
 def vega_config(mode: str, families: list[str]) -> dict[str, Any]:

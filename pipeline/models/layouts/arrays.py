@@ -1,0 +1,108 @@
+"""Arrays: what a checkpoint file holds, by key, as torch tensors. Nothing is ever unpickled."""
+
+import os
+import pickle
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.errors import BadInput
+
+NESTED = ("state_dict", "model", "model_state_dict", "state_dict_ema")
+"""Where training scripts put the weights of a .pth file."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What data parallelism and torch.compile put before a name."""
+SUFFIXES = (".npz", ".safetensors", ".pth", ".pt", ".bin")
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(arrays in fp32 if they are floating, metadata). Raises BadInput for a file that is no checkpoint or damaged."""
+    if not path.is_file():
+        raise BadInput(f"There is no checkpoint {path}: name a file, or a trial of the store.")
+    readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
+    if path.suffix not in SUFFIXES:
+        raise BadInput(f"{path} is no checkpoint by its name: it must end in {', '.join(SUFFIXES)}.")
+    arrays, metadata = readers.get(path.suffix, _read_torch)(path)
+    return {key: a.float() if a.is_floating_point() else a for key, a in arrays.items()}, metadata
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """By the suffix. The file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {key: a.detach().cpu().contiguous().clone() for key, a in arrays.items()}
+    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        if path.suffix == ".npz":
+            np.savez(name, allow_pickle=False, **{key: a.numpy() for key, a in plain.items()})
+        elif path.suffix == ".safetensors":
+            save_file(plain, name, metadata)
+        else:
+            torch.save(plain, name)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _read_npz(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise ValueError("a single array")
+        with found:
+            return {key: _tensor(found[key]) for key in found.files}, {}
+    except (ValueError, EOFError, OSError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadInput(f"{path} is no .npz of plain arrays, or is damaged: take it from its source again.") from error
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """numpy has no bfloat16: such arrays come as two void bytes a number."""
+    if array.dtype.kind == "V" and array.dtype.itemsize == 2:
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(str(path), "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise BadInput(f"{path} is no safetensors file, or is damaged: take it from its source again.") from error
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise BadInput(
+            f"{path} is no file of plain tensors, or is damaged: Crossover never unpickles; save a state_dict."
+        ) from error
+    for key in NESTED:
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+            break
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise BadInput(f"{path} holds more than a state_dict of tensors: save model.state_dict() by itself.")
+    return {_unwrapped(key): value for key, value in found.items()}, {}
+
+
+def _unwrapped(key: str) -> str:
+    while key.startswith(WRAPPERS):
+        key = key.split(".", 1)[1]
+    return key
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,61 @@
+"""Match: the arrays of a file against the parameters that a model wants, strictly."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from pipeline.arch import Arch
+from pipeline.errors import BadInput
+from pipeline.models.layouts.entry import Entry
+from pipeline.models.layouts.layout import HEAD, Layout
+
+
+def match(
+    arrays: Mapping[str, Tensor], layout: Layout, arch: Arch, wanted: Mapping[str, Tensor], where: str, head: bool
+) -> dict[str, Tensor]:
+    """Our parameters, by name, in the shapes of ``wanted`` (meta tensors serve).
+
+    Without ``head`` the file's is left where it is. Raises BadInput for a key that is missing, of another shape, or
+    one that nothing wants.
+    """
+    found: dict[str, Tensor] = {}
+    used: set[str] = set()
+    for entry in layout.entries(arch, wanted.keys()):
+        if not head and entry.ours[0].startswith(HEAD):
+            continue
+        shapes = [tuple(t.shape) for t in entry.write([wanted[name] for name in entry.ours])]
+        taken = [_take(arrays, key, shape, where) for key, shape in zip(entry.theirs, shapes, strict=True)]
+        found.update((n, t.contiguous().clone()) for n, t in zip(entry.ours, entry.read(taken), strict=True))
+        used.update(entry.theirs)
+    for key in arrays:
+        _refuse_foreign(key, layout.prefix, used, where, head)
+    return found
+
+
+def _take(arrays: Mapping[str, Tensor], key: str, shape: tuple[int, ...], where: str) -> Tensor:
+    hint = "a fresh one comes with --head zero" if "head" in key else "check arch="
+    if key not in arrays:
+        raise BadInput(f"{where} has no {key}, which must have the shape {shape}: {hint}, or take a whole file.")
+    array = arrays[key]
+    if len(shape) == 1 and tuple(array.shape) == (1, 1, 1, *shape):  # norms of old files
+        array = array.reshape(shape)
+    if tuple(array.shape) != shape:
+        raise BadInput(f"{where}: {key} has the shape {tuple(array.shape)}, but {shape} is wanted: {hint}.")
+    return array
+
+
+def _refuse_foreign(key: str, prefix: str, used: set[str], where: str, head: bool) -> None:
+    name = key.removeprefix(prefix)
+    if key in used or not key.startswith(prefix) or (not head and name.startswith(HEAD)):
+        return
+    if name.startswith("pre_logits"):
+        raise BadInput(f"{where} holds {key}: keep that layer with arch.pre_logits=true, or drop it with --head zero.")
+    raise BadInput(f"{where} holds {key}, which this arch does not have: check arch=.")
+
+
+def holds(arrays: Mapping[str, Tensor], entries: list[Entry], ours: str) -> tuple[Entry, Tensor] | None:
+    """The entry of one of our parameters, and the last array it is made of, if the file has that."""
+    for entry in entries:
+        if ours in entry.ours and entry.theirs[-1] in arrays:
+            return entry, arrays[entry.theirs[-1]]
+    return None
