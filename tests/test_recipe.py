@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
-from pipeline.recipe import Recipe, Schedule
+from pipeline.recipe import Optimizer, Recipe, Schedule
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.floats(0.05, 0.9), st.integers(0, 3000))
@@ -27,6 +27,28 @@ def test_rules_are_resolved_to_numbers() -> None:
     recipe = Recipe(lr=1e-3, lr_family={"resnet": 4.0})
     assert recipe.resolve("resnet").lr == 4e-3
     assert recipe.resolve("vit") == Recipe(lr=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("base", "idle"),
+    [
+        ({"schedule": Schedule.linear}, {"cooldown": 0.3}),
+        ({"schedule": Schedule.cosine}, {"cooldown": 0.0, "timescale": 7}),
+        ({"schedule": Schedule.wsd}, {"timescale": 7}),
+        ({"optimizer": Optimizer.adamw}, {"momentum": 0.5}),
+        ({"optimizer": Optimizer.sgd}, {"beta1": 0.5, "beta2": 0.5}),
+        ({"randaugment_layers": 0}, {"randaugment_magnitude": 3}),
+    ],
+)
+def test_what_has_no_effect_is_no_part_of_a_trial(base: dict, idle: dict) -> None:
+    assert Recipe(**base, **idle).resolve("vit") == Recipe(**base)
+
+
+def test_what_has_an_effect_stays() -> None:
+    wanted = Recipe(cooldown=0.3, momentum=0.5, optimizer=Optimizer.sgd, randaugment_layers=2, randaugment_magnitude=3)
+    assert wanted.resolve("vit") == wanted
+    slow = Recipe(schedule=Schedule.rsqrt, timescale=7, beta2=0.95)
+    assert slow.resolve("vit") == slow
 
 
 @pytest.mark.parametrize(
