@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -23,6 +24,7 @@ from torch import nn
 from benchmarks.table import show
 from pipeline.arch import Arch, Hybrid, ResNet, ViT
 from pipeline.models.build import build
+from pipeline.models.resnet import KernelsOnce
 from pipeline.recipe import Recipe
 from pipeline.training.optimizer import build_optimizer
 
@@ -36,6 +38,8 @@ class Case:
     batch: int
     peer: Callable[[], nn.Module]
     """timm's model of the same shape."""
+    parts: int = 1
+    """Micro-batches whose gradients are gathered for one step."""
 
 
 def _vit(width: int, heads: int, image_size: int, patch: int) -> nn.Module:
@@ -66,6 +70,7 @@ CASES = {
     "ViT-S/4, 32 px": Case(ViT(4, 12, 384, 6), 32, 16, lambda: _vit(384, 6, 32, 4)),
     "ResNet26 x1/2, 128 px": Case(ResNet([2, 2, 2, 2], 32), 128, 16, lambda: _resnet([2, 2, 2, 2], 32)),
     "ResNet50x1, 128 px": Case(ResNet(), 128, 8, lambda: _resnet([3, 4, 6, 3], 64)),
+    "ResNet50x1, 128 px, 8 x 2 images": Case(ResNet(), 128, 16, lambda: _resnet([3, 4, 6, 3], 64), parts=8),
     "R+Ti/16, 224 px": Case(Hybrid([], width=192, heads=3, patch=8), 224, 8, lambda: _hybrid("vit_tiny_r_s16_p8_224")),
     "R26+S/32, 224 px": Case(
         Hybrid([2, 2, 2, 2], width=384, heads=6), 224, 4, lambda: _hybrid("vit_small_r26_s32_224")
@@ -74,18 +79,22 @@ CASES = {
 
 
 def step_of(model: nn.Module, case: Case, bf16: bool) -> Callable[[], Any]:
-    """One training step of this model on a fixed batch."""
+    """One training step of this model on a fixed batch, as ``pipeline.training.module`` takes it."""
     optimizer = build_optimizer(model, Recipe(lr=1e-4))
     generator = torch.Generator().manual_seed(0)
     x_BCHW = torch.randn(case.batch, 3, case.image_size, case.image_size, generator=generator)
     labels_B = torch.randint(0, CLASSES, (case.batch,), generator=generator)
+    batches = list(zip(x_BCHW.chunk(case.parts), labels_B.chunk(case.parts), strict=True))
+    kernels = KernelsOnce(model)
     model.train()
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(model(x_BCHW), labels_B)
         optimizer.zero_grad()
-        loss.backward()
+        with kernels if case.parts > 1 else nullcontext():
+            for part_BCHW, target_B in batches:
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    loss = F.cross_entropy(model(part_BCHW), target_B) / case.parts
+                loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
@@ -142,7 +151,8 @@ def main() -> None:
             continue
         mine, theirs, ratio = race(case, arguments.rounds, arguments.bf16, arguments.compile)
         memory = [peak(name, ours) for ours in (True, False)]
-        rows.append([name, case.batch, f"{mine:.1f}", f"{theirs:.1f}", f"{ratio:.2f}", *(f"{m:.0f}" for m in memory)])
+        speed = [f"{mine:.1f}", f"{theirs:.1f}", f"{ratio:.2f}"]
+        rows.append([name, str(case.batch), *speed, *(f"{m:.0f}" for m in memory)])
     show(["shape", "batch", "images/s", "timm", "ratio", "peak MiB", "timm"], rows)
 
 
