@@ -28,7 +28,8 @@ VERBS = {
     "convert": "SOURCE TARGET: weights of a file or of a trial into another program's layout",
 }
 EPILOG = """overrides are Hydra's: study=quickstart, arch=vit_nano,resnet_nano, recipe.lr=1e-3,3e-3, study.seeds=[0,1],
-placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, placement, device, track.
+placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, transfer, placement,
+device, track.
 
 examples:
   crossover run study=quickstart

@@ -8,8 +8,9 @@ from pipeline.ledger import Outcome, Result
 from pipeline.plan import build_plan
 from pipeline.price import Device, Throughput, quote, refuse
 from pipeline.recipe import Recipe
-from pipeline.study import Study, Sweep, Task, expand
+from pipeline.study import Study, Sweep, expand
 from pipeline.subset import Dataset
+from pipeline.task import Task
 
 DATA = Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100)
 ARCH = ViT(patch=8, depth=2, width=16, heads=2)

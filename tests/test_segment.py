@@ -19,7 +19,8 @@ from pipeline.plan import Work
 from pipeline.recipe import Optimizer, Schedule
 from pipeline.record import chain, partial_key, read_record, state_key
 from pipeline.store import Store
-from pipeline.study import Study, Task
+from pipeline.study import Study
+from pipeline.task import Task
 from pipeline.training.segment import run_segment
 from pipeline.training.state import read_state
 
