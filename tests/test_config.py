@@ -86,6 +86,11 @@ def test_a_rate_that_nobody_would_read_is_refused() -> None:
     assert [r.resolve("vit", "vit_b16").lr for r in swept.recipes] == [1e-3, 2e-3]
 
 
+def test_other_data_take_the_place_of_the_private_ones() -> None:
+    config = load(["study=paper_table6", "data=imagenet", "data.imagenet.path=x", "study.data=imagenet"]).config
+    assert set(config.data) == {config.study.data} == {"imagenet"}
+
+
 def test_a_transfer_brings_its_data_along() -> None:
     config = load(["study=quickstart", "transfer=pets,flowers", "data.pets_384.path=x"]).config
     assert set(config.study.tasks) == {"digits", "pets", "flowers"}
