@@ -28,11 +28,13 @@ VERBS = {
     "convert": "SOURCE TARGET: weights of a file or of a trial into another program's layout",
 }
 EPILOG = """overrides are Hydra's: study=quickstart, arch=vit_nano,resnet_nano, recipe.lr=1e-3,3e-3, study.seeds=[0,1],
-placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, placement, device, track.
+placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, transfer, placement,
+device, track.
 
 examples:
   crossover run study=quickstart
   crossover plan study=cifar10 data.cifar10.path=cifar10.tar.gz
+  crossover plan study=paper_table6
   crossover train arch=vit_nano data=fractal study.data=fractal study.budgets=[8192]
   crossover status
   crossover convert B_16.npz vit_b16.safetensors arch=vit_b16 --to timm
@@ -59,6 +61,7 @@ def _parser() -> _Parser:
     parser.add_argument("--conf", type=Path, metavar="DIR", help="folder of your own presets (study/, arch/, ...)")
     parser.add_argument("--cfg", action="store_true", help="print the composed config and stop")
     parser.add_argument("--json", action="store_true", help="plan, status, why, fit: machine-readable output")
+    parser.add_argument("--rows", action="store_true", help="plan: each pre-training by itself, however many")
     parser.add_argument("--verify", action="store_true", help="prepare: check every shard, digest and image")
     parser.add_argument("--out", type=Path, metavar="DIR", help="export: folder (default: ./export/STUDY)")
     _convert_options(parser)

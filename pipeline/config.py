@@ -17,7 +17,8 @@ from pipeline.errors import BadInput, nearest
 from pipeline.placement import Placement
 from pipeline.price import Device
 from pipeline.recipe import Recipe
-from pipeline.study import Study, Sweep, Task
+from pipeline.study import Study, Sweep
+from pipeline.task import Task
 from pipeline.track import Track
 
 PRESETS = Path(__file__).resolve().parent.parent / "conf"
@@ -61,14 +62,27 @@ def load(overrides: Iterable[str], presets: Path | None = None) -> Loaded:
         raise BadInput(f"--conf {presets} is not a folder: name one with groups such as study/ or arch/.")
     if not PRESETS.is_dir():
         raise BadInput(f"The presets folder {PRESETS} is missing: install Crossover again.")
-    fixed, swept = _split(list(overrides))
+    overrides = list(overrides)
+    fixed, swept = _split(overrides)
     if presets is not None:
         fixed.append(f"hydra.searchpath=[file://{presets.resolve()}]")
     with initialize_config_dir(str(PRESETS), version_base="1.3"):
         fixed = _spread_arch(fixed)
         points = [_compose([*fixed, *point]) for point in itertools.product(*swept)]
     configs = [_to_config(point) for point in points]
+    for config in configs:
+        _refuse_idle_rate(overrides, config)
     return Loaded(configs[0], [c.recipe for c in configs], OmegaConf.to_yaml(points[0]))
+
+
+def _refuse_idle_rate(overrides: list[str], config: Config) -> None:
+    """``recipe.lr`` would be read by nobody where the recipe has a rate for the arch itself."""
+    own = [name for name in config.archs if name in config.recipe.lr_arch]
+    if own and any(text.lstrip("+").startswith("recipe.lr=") for text in overrides):
+        raise BadInput(
+            f"recipe.lr does nothing for {', '.join(own[:3])}{' ...' if own[3:] else ''}, as the recipe has a rate for "
+            f"each: set recipe.lr_arch.{own[0]}=..., or take another recipe."
+        )
 
 
 def _register() -> None:
@@ -105,7 +119,7 @@ def _split(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
         key = override.key_or_group
         if not override.is_sweep_override():
             fixed.append(text)
-        elif key in ("arch", "data"):
+        elif key in ("arch", "data", "transfer"):
             fixed.append(f"{key}=[{','.join(override.sweep_string_iterator())}]")
         elif key == "recipe" or key.startswith("recipe."):
             swept.append([f"{key}={value}" for value in override.sweep_string_iterator()])
@@ -205,6 +219,8 @@ def _missing_entry(key: str, text: str, overrides: list[str]) -> str:
 def _wrong_preset(error: Exception) -> str:
     """A preset file whose key or value the schema does not have: file, key, and the nearest valid key."""
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
+    if twice := re.match(r"schema/\w+@(\S+) appears more than once", lines[0]):
+        return f"{twice[1]} is chosen twice: leave it out of data=, since a preset of transfer= brings it along."
     where = lines[0].split(":")[0]
     full = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
     what = next((line for line in lines[1:] if line.startswith(("Key", "Value", "Invalid"))), lines[0])

@@ -74,6 +74,7 @@ def _facts(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, Any]:
         facts["shots"] = trial.protocol.shots
     if isinstance(trial.protocol, FineTune):
         facts["finetune_steps"] = trial.protocol.steps
+        facts["finetune_lr"] = trial.protocol.lr
     return facts
 
 

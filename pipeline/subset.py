@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.errors import BadInput
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -27,3 +29,14 @@ class Dataset:
     channels: int
     val_samples: int
     test_samples: int = 0
+
+    def prefix(self, size: int, where: str) -> int:
+        """Training images that ``size`` asks for; 0 is all. Raises BadInput, naming ``where``, for too many."""
+        if size < 0:
+            raise BadInput(f"{where} must not be negative, not {size} (0 is the whole data set).")
+        if size > self.samples:
+            raise BadInput(
+                f"{where} asks for {size:,} training images, but {self.name} has {self.samples:,}: "
+                "lower it, or use 0 for all of them."
+            )
+        return size or self.samples

@@ -25,7 +25,8 @@ from pipeline.models.external import Adapter, make
 from pipeline.plan import Work
 from pipeline.record import state_key
 from pipeline.store import Store
-from pipeline.study import Study, Task
+from pipeline.study import Study
+from pipeline.task import Task
 from pipeline.training.runlog import Silent
 from pipeline.training.segment import run_segment
 from pipeline.training.state import State

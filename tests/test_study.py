@@ -3,8 +3,9 @@ import pytest
 from pipeline.arch import ViT
 from pipeline.errors import BadInput
 from pipeline.recipe import Recipe
-from pipeline.study import Study, Sweep, Task, expand
+from pipeline.study import Study, Sweep, expand
 from pipeline.subset import Dataset
+from pipeline.task import Task
 
 DATA = {"toy": Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100)}
 ARCHS = {"vit": ViT(patch=8, depth=2, width=16, heads=2)}

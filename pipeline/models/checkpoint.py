@@ -15,9 +15,8 @@ from pipeline.models.layouts.arrays import read_arrays, write_arrays
 from pipeline.models.layouts.bit_npz import plain
 from pipeline.models.layouts.match import holds, match
 from pipeline.models.layouts.own import Description, Own, parse_description
-from pipeline.models.positions import Grid, grid_of, pixels, resize, square
+from pipeline.models.positions import POSITIONS, Grid, grid_of, pixels, resize, square
 
-POSITIONS = "encoder.pos_embed"
 DESCRIPTION = "model"
 """Metadata key of our own files."""
 HEADS = ("keep", "zero")

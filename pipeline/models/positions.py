@@ -14,6 +14,8 @@ from pipeline.errors import BadInput
 
 Grid = tuple[int, int]
 """(rows, columns) of tokens."""
+POSITIONS = "encoder.pos_embed"
+"""Their name in the weights of a ViT or Hybrid."""
 
 
 def square(rows: int) -> Grid | None:
