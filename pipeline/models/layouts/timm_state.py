@@ -1,14 +1,17 @@
-"""timm's VisionTransformer, its hybrids (HybridEmbed on a ResNetV2 with preact=False) and its BiT ResNetV2."""
+"""timm's VisionTransformer, its hybrids (HybridEmbed on a ResNetV2 with preact=False) and its BiT ResNetV2.
+
+A model that timm itself built has its own names, whatever it is.
+"""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from pipeline.arch import Arch, Hybrid, Pool, ResNet
+from pipeline.arch import Arch, Hybrid, Pool, ResNet, Timm
 from pipeline.errors import BadInput
 from pipeline.models.layouts.entry import Entry, one, same
-from pipeline.models.layouts.layout import official_root, places, projected, transformer
+from pipeline.models.layouts.layout import official_backbone, places, projected, transformer
 
 BLOCK = {
     "norm1": "norm1",
@@ -27,6 +30,9 @@ class TimmState:
     suffixes: tuple[str, ...] = (".safetensors", ".pth", ".pt", ".bin")
 
     def entries(self, arch: Arch, names: Collection[str]) -> Iterator[Entry]:
+        if isinstance(arch, Timm):
+            yield from (same(name, name.removeprefix("body.")) for name in names)
+            return
         if isinstance(arch, ResNet):
             yield from _resnet(arch, names)
             return
@@ -52,7 +58,7 @@ def _both(ours: str, theirs: str) -> Iterator[Entry]:
 
 
 def _resnet(arch: ResNet, names: Collection[str]) -> Iterator[Entry]:
-    official_root("timm", arch)
+    official_backbone("timm", arch)
     yield same("backbone.root.weight", "stem.conv.weight")
     yield from _units(arch, names, "backbone", "stages")
     yield from _both("norm", "norm")
