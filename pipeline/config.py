@@ -134,6 +134,7 @@ def _typed_entries(overrides: list[str]) -> list[str]:
 
 def _spread_arch(overrides: list[str]) -> list[str]:
     """``arch.depth=6`` means that field of every arch of the study that has it."""
+    overrides = _grouped(overrides)
     # The keys of ``arguments`` are not in the schema, and Hydra wants to be told that.
     overrides = [re.sub(r"^\+{0,2}(archs?\.(\w+\.)?arguments\.)", r"++\1", text) for text in overrides]
     wanted = {text: found for text in overrides if (found := re.match(r"(\+{0,2})arch\.(\w+)", text))}
@@ -153,6 +154,15 @@ def _spread_arch(overrides: list[str]) -> list[str]:
             raise BadInput(f"{text}: {whose} a field {field_!r}: {nearest(f'arch.{field_}', known)}")
         spread += [f"{plus}archs.{name}.{text.removeprefix(f'{plus}arch.')}" for name in having]
     return spread
+
+
+def _grouped(overrides: list[str]) -> list[str]:
+    """``arch=timm name=resnet18``, ``arch=module target=package.Class``: their fields go without ``arch.`` before them."""
+    chosen = {name for text in overrides if text.startswith("arch=") for name in re.findall(r"\w+", text[5:])}
+    fields = ["name"] * ("timm" in chosen) + ["target"] * ("module" in chosen)
+    if not fields:
+        return overrides
+    return [re.sub(rf"^(\+{{0,2}})({'|'.join(fields)}|arguments)\b", r"\1arch.\2", text) for text in overrides]
 
 
 def _compose(overrides: list[str]) -> Any:

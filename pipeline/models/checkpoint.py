@@ -109,7 +109,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path, grid: Grid | None = None) -> Checkpoint:
-    """``grid`` is that of its positions, if no square. Raises BadInput for a damaged file, or one of no known layout."""
+    """``grid`` is that of its positions, if no square. Raises BadInput for a file damaged or of no known layout."""
     arrays, metadata = read_arrays(path)
     if text := metadata.get(DESCRIPTION):
         told = parse_description(text, str(path))
