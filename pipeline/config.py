@@ -157,7 +157,7 @@ def _spread_arch(overrides: list[str]) -> list[str]:
 
 
 def _grouped(overrides: list[str]) -> list[str]:
-    """``arch=timm name=resnet18``, ``arch=module target=package.Class``: their fields go without ``arch.`` before them."""
+    """``arch=timm name=resnet18``, ``arch=module target=package.Class``: their fields need no ``arch.`` before them."""
     chosen = {name for text in overrides if text.startswith("arch=") for name in re.findall(r"\w+", text[5:])}
     fields = ["name"] * ("timm" in chosen) + ["target"] * ("module" in chosen)
     if not fields:

@@ -1,17 +1,17 @@
 """Arrays: what a checkpoint file holds, by key, as torch tensors. Nothing is ever unpickled."""
 
+import contextlib
 import os
-import pickle
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from numpy.lib.npyio import NpzFile
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,7 +22,6 @@ NESTED = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 WRAPPERS = ("module.", "_orig_mod.")
 """What data parallelism and torch.compile put before a name."""
 SUFFIXES = (".npz", ".safetensors", ".pth", ".pt", ".bin")
-DAMAGED = (ValueError, EOFError, OSError, KeyError, RuntimeError)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -54,7 +53,7 @@ def check_target(path: Path) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """By the suffix. The file appears whole or not at all."""
     check_target(path)
-    plain = {key: a.detach().cpu().contiguous().clone() for key, a in arrays.items()}
+    plain = {key: a.detach().cpu().clone(memory_format=torch.contiguous_format) for key, a in arrays.items()}
     handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
@@ -72,14 +71,12 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor], metadata: dict[str, s
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
+    with _opened(path, f"{path} is no .npz of plain arrays, or is damaged: take it from its source again.") as file:
+        found = np.load(file, allow_pickle=False)
+        if not isinstance(found, NpzFile):
             raise ValueError("a single array")
         with found:
             return {key: _tensor(found[key]) for key in found.files}, {}
-    except (*DAMAGED, TypeError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadInput(f"{path} is no .npz of plain arrays, or is damaged: take it from its source again.") from error
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -90,20 +87,17 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(str(path), "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
-        raise BadInput(f"{path} is no safetensors file, or is damaged: take it from its source again.") from error
+    with (
+        _opened(path, f"{path} is no safetensors file, or is damaged: take it from its source again."),
+        safe_open(str(path), "pt") as file,
+    ):
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (*DAMAGED, pickle.UnpicklingError) as error:
-        raise BadInput(
-            f"{path} is no file of plain tensors, or is damaged: Crossover never unpickles; save a state_dict."
-        ) from error
+    wrong = f"{path} is no file of plain tensors, or is damaged: Crossover never unpickles; save a state_dict."
+    with _opened(path, wrong) as opened, warnings.catch_warnings(action="ignore"):
+        found: Any = torch.load(opened, map_location="cpu", weights_only=True)
     for key in NESTED:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
@@ -111,6 +105,18 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not isinstance(found, dict) or not all(isinstance(k, str) and _plain(v) for k, v in found.items()):
         raise BadInput(f"{path} holds more than a state_dict of tensors: save model.state_dict() by itself.")
     return {_unwrapped(key): value.detach() for key, value in found.items()}, {}
+
+
+@contextlib.contextmanager
+def _opened(path: Path, sentence: str) -> Iterator[BinaryIO]:
+    """The readers of a damaged file raise whatever its bytes make them stumble over: all that is the one sentence."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except PermissionError:
+        raise
+    except Exception as error:
+        raise BadInput(sentence) from error
 
 
 def _plain(value: Any) -> bool:

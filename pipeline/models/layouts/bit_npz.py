@@ -47,4 +47,4 @@ def plain(key: str) -> str:
 
 
 def find(arrays: Mapping[str, Tensor]) -> BitNpz | None:
-    return BitNpz() if any(key.startswith("resnet/root_block/") for key in arrays) else None
+    return BitNpz() if any(key.startswith("resnet/") for key in arrays) else None

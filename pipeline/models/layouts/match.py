@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor
 
 from pipeline.arch import Arch
@@ -31,7 +32,8 @@ def match(
             continue
         models = entry.write([wanted[name] for name in entry.ours])
         taken = [_take(arrays, key, model, where) for key, model in zip(entry.theirs, models, strict=True)]
-        found.update((n, t.contiguous().clone()) for n, t in zip(entry.ours, entry.read(taken), strict=True))
+        for name, tensor in zip(entry.ours, entry.read(taken), strict=True):
+            found[name] = tensor.clone(memory_format=torch.contiguous_format)
     for key in arrays:
         _refuse_foreign(key, layout.prefix, used, where, head=not left)
     return found
