@@ -240,9 +240,10 @@ def _nearest_key(key: str, overrides: list[str], culprit: str) -> str:
     """The nearest valid key, searched where the path stops being valid."""
     node: Any = None
     try:
-        node = _compose([t for t in overrides if "=" in t and "." not in t.split("=", 1)[0] and t != culprit])
+        groups = [t for t in overrides if "." not in t.split("=", 1)[0] or t.startswith("hydra.searchpath=")]
+        node = _compose([t for t in groups if "=" in t and t != culprit])
     except BadInput:
-        return "see the presets under conf/"
+        return "see the presets under conf/."
     path = key.split(".")
     for depth, part in enumerate(path):
         names = [str(k) for k in node] if hasattr(node, "keys") else []

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pipeline.arch import Arch, Hybrid, Pool, ResNet, Timm
+from pipeline.arch import Arch, Hybrid, Pool, ResNet, Timm, ViT
 from pipeline.errors import BadInput
 from pipeline.models.layouts.entry import Entry, one, same
-from pipeline.models.layouts.layout import official_backbone, places, projected, transformer
+from pipeline.models.layouts.layout import official_backbone, places, projected
 
 BLOCK = {
     "norm1": "norm1",
@@ -36,7 +36,9 @@ class TimmState:
         if isinstance(arch, ResNet):
             yield from _resnet(arch, names)
             return
-        arch = transformer(self.name, arch)
+        if not isinstance(arch, ViT | Hybrid):
+            raise BadInput(f"The timm layout holds the paper's models and timm's own, not arch={arch.kind}.")
+        official_backbone(self.name, arch)
         if arch.pre_logits:
             raise BadInput("timm dropped the pre_logits layer: use another layout, or drop it too with --head zero.")
         if isinstance(arch, Hybrid):
