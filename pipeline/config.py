@@ -209,7 +209,8 @@ def _missing_entry(key: str, text: str, overrides: list[str]) -> str:
     if group in ("data", "archs"):
         choice = "arch" if group == "archs" else group
         return f"{text}: the study has no {key.split('.')[1]!r} in {group}: choose it with {choice}=..."
-    return f"{text}: {_nearest_key(key, overrides, text)} To add an entry write +{key}=..."
+    hint = _nearest_key(key, overrides, text)
+    return f"{text}: {hint}{'' if hint.endswith(('.', '?')) else '.'} To add an entry write +{key}=..."
 
 
 def _wrong_preset(error: Exception) -> str:

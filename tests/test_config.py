@@ -69,6 +69,7 @@ def test_a_folder_of_own_presets(tmp_path: Path) -> None:
         ("study.budgets=1,2", r"write study.budgets=\[...\]"),
         ("nonsense", "is not an override"),
         ("data.fractal.classes=0", "choose it with data="),
+        ("recipe.lr_family.timm=2", r"there is none\. To add an entry write \+recipe.lr_family.timm="),
     ],
 )
 def test_bad_overrides_get_one_sentence(override: str, sentence: str) -> None:
