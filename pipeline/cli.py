@@ -72,6 +72,8 @@ def _convert_options(parser: _Parser) -> None:
     layouts = "original, augreg, big_vision, big_vision_scanned, bit, timm or crossover"
     parser.add_argument("--to", metavar="LAYOUT", help=f"convert: {layouts} (default: by TARGET's suffix and the arch)")
     parser.add_argument("--image-size", type=int, metavar="N", help="convert: interpolate position embeddings to it")
+    parser.add_argument("--grid", metavar="RxC", help="convert: the same, to any rows x columns of tokens")
+    parser.add_argument("--source-grid", metavar="RxC", help="convert: rows x columns of SOURCE's tokens, if no square")
     parser.add_argument("--classes", type=int, metavar="K", help="convert: classes of the head (default: the source's)")
     parser.add_argument("--head", default="keep", metavar="keep|zero", help="convert: the head as it is, or a new one")
 

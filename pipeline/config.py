@@ -148,6 +148,7 @@ def _typed_entries(overrides: list[str]) -> list[str]:
 
 def _spread_arch(overrides: list[str]) -> list[str]:
     """``arch.depth=6`` means that field of every arch of the study that has it."""
+    overrides = _grouped(overrides)
     # The keys of ``arguments`` are not in the schema, and Hydra wants to be told that.
     overrides = [re.sub(r"^\+{0,2}(archs?\.(\w+\.)?arguments\.)", r"++\1", text) for text in overrides]
     wanted = {text: found for text in overrides if (found := re.match(r"(\+{0,2})arch\.(\w+)", text))}
@@ -167,6 +168,15 @@ def _spread_arch(overrides: list[str]) -> list[str]:
             raise BadInput(f"{text}: {whose} a field {field_!r}: {nearest(f'arch.{field_}', known)}")
         spread += [f"{plus}archs.{name}.{text.removeprefix(f'{plus}arch.')}" for name in having]
     return spread
+
+
+def _grouped(overrides: list[str]) -> list[str]:
+    """``arch=timm name=resnet18``, ``arch=module target=package.Class``: their fields need no ``arch.`` before them."""
+    chosen = {name for text in overrides if text.startswith("arch=") for name in re.findall(r"\w+", text[5:])}
+    fields = ["name"] * ("timm" in chosen) + ["target"] * ("module" in chosen)
+    if not fields:
+        return overrides
+    return [re.sub(rf"^(\+{{0,2}})({'|'.join(fields)}|arguments)\b", r"\1arch.\2", text) for text in overrides]
 
 
 def _compose(overrides: list[str]) -> Any:
@@ -213,7 +223,8 @@ def _missing_entry(key: str, text: str, overrides: list[str]) -> str:
     if group in ("data", "archs"):
         choice = "arch" if group == "archs" else group
         return f"{text}: the study has no {key.split('.')[1]!r} in {group}: choose it with {choice}=..."
-    return f"{text}: {_nearest_key(key, overrides, text)} To add an entry write +{key}=..."
+    hint = _nearest_key(key, overrides, text)
+    return f"{text}: {hint}{'' if hint.endswith(('.', '?')) else '.'} To add an entry write +{key}=..."
 
 
 def _wrong_preset(error: Exception) -> str:
@@ -246,9 +257,10 @@ def _nearest_key(key: str, overrides: list[str], culprit: str) -> str:
     """The nearest valid key, searched where the path stops being valid."""
     node: Any = None
     try:
-        node = _compose([t for t in overrides if "=" in t and "." not in t.split("=", 1)[0] and t != culprit])
+        groups = [t for t in overrides if "." not in t.split("=", 1)[0] or t.startswith("hydra.searchpath=")]
+        node = _compose([t for t in groups if "=" in t and t != culprit])
     except BadInput:
-        return "see the presets under conf/"
+        return "see the presets under conf/."
     path = key.split(".")
     for depth, part in enumerate(path):
         names = [str(k) for k in node] if hasattr(node, "keys") else []

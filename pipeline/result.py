@@ -61,6 +61,7 @@ def _facts(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, Any]:
         "lr": root.recipe.lr,
         "schedule": root.recipe.schedule.name,
     }
+    facts |= _input(planned, datasets)
     if isinstance(trial, Pretrain):
         return facts
     facts |= {
@@ -76,6 +77,13 @@ def _facts(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, Any]:
         facts["finetune_steps"] = trial.protocol.steps
         facts["finetune_lr"] = trial.protocol.lr
     return facts
+
+
+def _input(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, int]:
+    """What the model takes, and how many classes its head tells apart."""
+    trial = planned.trial
+    own = datasets[trial.subset.dataset if isinstance(trial, Pretrain) else trial.dataset]
+    return {"image_size": own.image_size, "channels": own.channels, "classes": own.classes}
 
 
 def _train_flops(planned: Planned, datasets: dict[str, Dataset]) -> int:

@@ -70,6 +70,7 @@ def test_a_folder_of_own_presets(tmp_path: Path) -> None:
         ("nonsense", "is not an override"),
         ("data.fractal.classes=0", "choose it with data="),
         ("transfer=cifra10", "did you mean 'cifar10'"),
+        ("recipe.lr_family.timm=2", r"there is none\. To add an entry write \+recipe.lr_family.timm="),
     ],
 )
 def test_bad_overrides_get_one_sentence(override: str, sentence: str) -> None:
