@@ -134,11 +134,12 @@ class Recipe:
         """
         lr = self.lr_arch.get(arch, self.lr * self.lr_family.get(kind, 1.0))
         defaults = {f.name: f.default for f in fields(self)}
-        return replace(self, lr=lr, lr_family={}, lr_arch={}, **{name: defaults[name] for name in self._idle()})
+        return replace(self, lr=lr, lr_family={}, lr_arch={}, **{name: defaults[name] for name in self._idle(kind)})
 
-    def _idle(self) -> list[str]:
-        """Fields that the others leave without effect."""
-        idle = [] if self.shares_trunk else ["cooldown"]
+    def _idle(self, kind: str) -> list[str]:
+        """Fields that the others, or a kind of arch without random layers of ours, leave without effect."""
+        idle = [] if kind in ("vit", "hybrid") else ["dropout", "drop_path"]
+        idle += [] if self.shares_trunk else ["cooldown"]
         idle += [] if self.schedule is Schedule.rsqrt else ["timescale"]
         idle += ["momentum"] if self.optimizer is Optimizer.adamw else ["beta1", "beta2"]
         return idle if self.randaugment_layers else [*idle, "randaugment_magnitude"]

@@ -88,6 +88,12 @@ def test_what_has_no_effect_is_no_part_of_a_trial(base: dict, idle: dict) -> Non
     assert Recipe(**base, **idle).resolve("vit") == Recipe(**base)
 
 
+def test_only_transformers_have_random_layers_to_regularise() -> None:
+    noisy = Recipe(dropout=0.1, drop_path=0.2)
+    assert noisy.resolve("vit") == noisy.resolve("hybrid") == noisy
+    assert noisy.resolve("resnet") == noisy.resolve("timm") == noisy.resolve("module") == Recipe()
+
+
 def test_what_has_an_effect_stays() -> None:
     wanted = Recipe(cooldown=0.3, momentum=0.5, optimizer=Optimizer.sgd, randaugment_layers=2, randaugment_magnitude=3)
     assert wanted.resolve("vit") == wanted
