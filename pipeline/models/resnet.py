@@ -25,8 +25,8 @@ def pad_same(x_BCHW: Tensor, kernel: int, stride: int, value: float = 0.0) -> Te
 
 def prefers_channels_last(x_BCHW: Tensor) -> bool:
     """On the CPU, eager and in single precision: a tenth to a third faster. Elsewhere such images cost more than they
-    gain: CUDA's group norm copies them back, the CPU's is ten times slower with them in bfloat16, and compiled code half
-    slower. Parameters stay contiguous for storage."""
+    gain: CUDA's group norm copies them back, the CPU's is ten times slower with them in bfloat16, compiled code half as
+    fast. Parameters stay contiguous for storage."""
     plain = not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
     return plain and x_BCHW.device.type == "cpu"
 
