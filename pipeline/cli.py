@@ -93,7 +93,9 @@ def main(argv: list[str] | None = None) -> int:
             return _say(f"No space is left ({error.filename or error}): free some; the same command continues.", 1)
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             return _say(f"{error.filename or error} cannot be used ({error.strerror}): mend its rights.", 2)
-        raise
+        code = 2 if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP) else 1
+        where = f"{error.filename} cannot be used" if error.filename else "The system refused"
+        return _say(f"{where} ({error.strerror or error}): mend that, and the same command continues.", code)
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:

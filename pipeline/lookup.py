@@ -8,7 +8,7 @@ from pipeline.config import Loaded
 from pipeline.errors import BadInput
 from pipeline.ledger import Ledger
 from pipeline.manifest import StudyManifest, read_manifest, study_names
-from pipeline.prepared import conclude, console, load_config, plan_study
+from pipeline.prepared import conclude, console, load_config, open_store, plan_study
 from pipeline.store import Store
 from pipeline.trial import canonical, difference
 
@@ -17,7 +17,7 @@ def status(arguments: Namespace) -> int:
     from pipeline.terminal import running, running_table
 
     config = load_config(arguments).config
-    store = Store(config.placement.store)
+    store = open_store(config)
     ledger = Ledger(store)
     named = [w for w in arguments.words if w.startswith("study=")]
     manifests = [read_manifest(store, n) for n in ([config.study.name] if named else study_names(store))]
@@ -44,7 +44,7 @@ def why(arguments: Namespace) -> int:
         raise BadInput("Say which trial: crossover why TRIAL, with the first digits of its digest.")
     trial, *arguments.words = arguments.words
     loaded = load_config(arguments)
-    store = Store(loaded.config.placement.store)
+    store = open_store(loaded.config)
     ledger = Ledger(store)
     wanted = _find_trial(trial, loaded, ledger, arguments)
     others = [r for r in ledger.results() if r.digest != wanted[0]]
@@ -65,7 +65,7 @@ def logs(arguments: Namespace) -> int:
     if not arguments.words or "=" in arguments.words[0]:
         raise BadInput("Say which trial: crossover logs TRIAL, with the first digits of its digest.")
     trial, *arguments.words = arguments.words
-    store = Store(load_config(arguments).config.placement.store)
+    store = open_store(load_config(arguments).config)
     digest = Ledger(store).find(trial)
     found = [k for k in store.keys("logs") if digest in k]
     failure = Ledger(store).failure(digest)
@@ -112,7 +112,7 @@ def export(arguments: Namespace) -> int:
 def _recorded(arguments: Namespace) -> tuple[Store, StudyManifest]:
     """The store and the named study; without a name, the only one there is."""
     config = load_config(arguments).config
-    store = Store(config.placement.store)
+    store = open_store(config)
     names = study_names(store)
     named = any(w.startswith(("study=", "study.name=")) for w in arguments.words)
     if not named and len(names) == 1:

@@ -1,5 +1,6 @@
 """Price: FLOPs to device-hours to money, before a FLOP is spent; and the caps that refuse to launch."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -29,8 +30,10 @@ class Device:
     def __post_init__(self) -> None:
         for name in ("peak_flops", "sustained_flops"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise BadInput(f"device.{name} must be positive, not {value}.")
+        if self.price_per_hour is not None and not 0 <= self.price_per_hour < math.inf:
+            raise BadInput(f"device.price_per_hour must be a number and not negative, not {self.price_per_hour}.")
 
 
 @dataclass

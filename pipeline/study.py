@@ -5,15 +5,20 @@ in exactly one of four ways, which make the usual designs: ``budgets`` (grid, da
 (data scale at equal epochs), ``flops`` (isoFLOP), ``samples_per_param`` (a model ladder).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 from pipeline.arch import Arch
 from pipeline.errors import BadInput, nearest
 from pipeline.recipe import Recipe
 from pipeline.subset import Dataset, Subset
 from pipeline.trial import FewShot, FineTune, Pretrain, Protocol, Transfer, Trial, digest
+
+LARGEST = 1e15
+"""Samples seen: more than any run, and few enough for exact arithmetic."""
 
 
 class Metric(Enum):
@@ -92,6 +97,9 @@ class Study:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise BadInput(f"study.{name} must not be negative, not {value}.")
+        for name in ("seeds", "sizes"):
+            if not getattr(self, name):
+                raise BadInput(f"study.{name} is empty: give at least one, for example study.{name}=[0].")
 
 
 @dataclass
@@ -117,6 +125,11 @@ def expand(
     Raises BadInput for a size larger than the data, an image the arch cannot take, or a name that does not exist.
     """
     upstream = _dataset(study.data, datasets, "study.data")
+    if upstream.prepared and not upstream.val_samples:
+        raise BadInput(
+            f"The study is judged on validation images, but {upstream.name} has none: "
+            f"set data.{study.data}.val_share=0.1."
+        )
     if not archs:
         raise BadInput("The study has no arch: add one, for example arch=vit_nano,resnet_nano.")
     planned: dict[str, Planned] = {}
@@ -143,9 +156,9 @@ def _sweep(study: Study, label: str, sweep: Sweep, archs: Mapping[str, Arch], re
         for recipe in recipes:
             resolved = recipe.resolve(arch.kind, name)
             for size in sweep.sizes or study.sizes:
-                samples = _subset_size(size, data, where)
+                samples = _subset_size(size, data, f"{where}.sizes")
                 for budget in _budgets(study, sweep, where, arch, data, samples):
-                    for seed in sweep.seeds or study.seeds:
+                    for seed in map(partial(_seed, where), sweep.seeds or study.seeds):
                         seen = resolved.steps(budget) * resolved.batch_size
                         trial = Pretrain(arch, resolved, Subset(data.id, samples), seen, seed)
                         yield Planned(trial, digest(trial), name)
@@ -166,33 +179,36 @@ def _budgets(study: Study, sweep: Sweep, where: str, arch: Arch, data: Dataset, 
         "samples_per_param": float(arch.params(data.image_size, data.channels, data.classes)),
     }[kind]
     for value in values:
-        if not value > 0:
-            raise BadInput(f"{where}.{kind} must be positive, not {value}.")
+        if not 0 < value * unit < LARGEST:
+            raise BadInput(f"{where}.{kind} must be positive and mean less than {LARGEST:g} samples, not {value}.")
     return [max(1, round(value * unit)) for value in values]
 
 
+def _seed(where: str, seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise BadInput(f"{where}.seeds must lie between 0 and 2^32, not at {seed}.")
+    return seed
+
+
 def _subset_size(size: int, data: Dataset, where: str) -> int:
+    """``where`` is the key that asks for it."""
     if size < 0:
-        raise BadInput(f"{where}.sizes must not be negative, not {size} (0 is the whole data set).")
+        raise BadInput(f"{where} must not be negative, not {size} (0 is the whole data set).")
     if size > data.samples:
         raise BadInput(
-            f"{where}.sizes asks for {size:,} training images, but {data.name} has {data.samples:,}: "
+            f"{where} asks for {size:,} training images, but {data.name} has {data.samples:,}: "
             "lower it, or use 0 for all of them."
         )
     return size or data.samples
 
 
 def _transfers(label: str, task: Task, target: Dataset, parents: list[Planned]):
+    where = f"study.tasks.{label}"
+    _check_task(where, task, target)
     chosen = parents if task.parents is Parents.all else _largest(parents)
-    for shots in task.shots:
-        if shots < 1 or shots * target.classes > target.samples:
-            raise BadInput(
-                f"study.tasks.{label}.shots asks for {shots} images of each of {target.classes} classes, but "
-                f"{target.name} has {target.samples:,} training images."
-            )
     protocols: list[Protocol] = [FewShot(shots) for shots in task.shots]
     if task.finetune_steps:
-        samples = _subset_size(task.finetune_samples, target, f"study.tasks.{label}.finetune_samples")
+        samples = _subset_size(task.finetune_samples, target, f"{where}.finetune_samples")
         protocols.append(
             FineTune(
                 task.finetune_steps,
@@ -203,9 +219,30 @@ def _transfers(label: str, task: Task, target: Dataset, parents: list[Planned]):
         )
     for parent in chosen:
         for protocol in protocols:
-            for seed in task.seeds:
+            for seed in map(partial(_seed, where), task.seeds):
                 trial = Transfer(parent.pretrain, target.id, protocol, seed)
                 yield Planned(trial, digest(trial), parent.arch, set(parent.sweeps), label)
+
+
+def _check_task(where: str, task: Task, target: Dataset) -> None:
+    for shots in task.shots:
+        if shots < 1:
+            raise BadInput(f"{where}.shots must be positive, not {shots}.")
+        if shots * target.classes > target.samples:
+            raise BadInput(
+                f"{where}.shots asks for {shots} images of each of {target.classes} classes, but "
+                f"{target.name} has {target.samples:,} training images."
+            )
+    if task.finetune_steps < 0:
+        raise BadInput(f"{where}.finetune_steps must not be negative, not {task.finetune_steps}.")
+    for name in ("finetune_lr", "finetune_batch_size"):
+        value = getattr(task, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise BadInput(f"{where}.{name} must be a positive number, not {value}.")
+    if not task.seeds or not (task.shots or task.finetune_steps):
+        raise BadInput(f"{where} has nothing to do: give it seeds, and shots or finetune_steps.")
+    if target.prepared and not target.test_samples:
+        raise BadInput(f"{where} needs test images, but {target.name} has none: set data.{task.data}.test_share=0.2.")
 
 
 def _largest(parents: list[Planned]) -> list[Planned]:
@@ -219,6 +256,11 @@ def _largest(parents: list[Planned]) -> list[Planned]:
 
 
 def _dataset(name: str, datasets: Mapping[str, Dataset], where: str) -> Dataset:
+    if not name:
+        raise BadInput(
+            f"{where} is not set: choose a study, for example study=quickstart, or name a data set and its use, for "
+            "example data=fractal study.data=fractal arch=vit_nano study.budgets=[8192]."
+        )
     if name not in datasets:
         raise BadInput(f"{where} names {name!r}, which is no data set here: {nearest(name, datasets)}")
     return datasets[name]

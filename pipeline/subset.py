@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+UNPREPARED = "unprepared:"
+"""Begins the id of a data set of which only the declared facts are known."""
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -27,3 +30,8 @@ class Dataset:
     channels: int
     val_samples: int
     test_samples: int = 0
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it was read and counted, so that its facts are more than declared."""
+        return not self.id.startswith(UNPREPARED)
