@@ -127,8 +127,8 @@ def expand(
     upstream = _dataset(study.data, datasets, "study.data")
     if upstream.prepared and not upstream.val_samples:
         raise BadInput(
-            f"The study is judged on validation images, but {upstream.name} has none: "
-            f"set data.{study.data}.val_share=0.1."
+            f"The study is judged on validation images, but {upstream.name} has none: give it more images, a val folder, "
+            f"or a larger data.{study.data}.val_share."
         )
     if not archs:
         raise BadInput("The study has no arch: add one, for example arch=vit_nano,resnet_nano.")
@@ -242,7 +242,9 @@ def _check_task(where: str, task: Task, target: Dataset) -> None:
     if not task.seeds or not (task.shots or task.finetune_steps):
         raise BadInput(f"{where} has nothing to do: give it seeds, and shots or finetune_steps.")
     if target.prepared and not target.test_samples:
-        raise BadInput(f"{where} needs test images, but {target.name} has none: set data.{task.data}.test_share=0.2.")
+        raise BadInput(
+            f"{where} needs test images, but {target.name} has none: give it a test folder or set data.{task.data}.test_share=0.2."
+        )
 
 
 def _largest(parents: list[Planned]) -> list[Planned]:
@@ -263,4 +265,6 @@ def _dataset(name: str, datasets: Mapping[str, Dataset], where: str) -> Dataset:
         )
     if name not in datasets:
         raise BadInput(f"{where} names {name!r}, which is no data set here: {nearest(name, datasets)}")
+    if datasets[name].classes < 2:
+        raise BadInput(f"{where} names {name!r}, which has one class only: there is nothing to tell apart.")
     return datasets[name]

@@ -11,6 +11,7 @@ from pipeline.subset import UNPREPARED, Dataset
 
 DATA = {
     "toy": Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100),
+    "alone": Dataset("alone", "c" * 64, 1000, 1, 32, 3, 100),
     "tested": Dataset("tested", "b" * 64, 1000, 10, 32, 3, 100, 100),
 }
 ARCHS = {"vit": ViT(patch=8, depth=2, width=16, heads=2)}
@@ -49,6 +50,7 @@ def test_isoflop_gives_every_arch_the_same_compute() -> None:
         (Study(data="toy", budgets=[10], tasks={"t": Task(data="x", shots=[1])}), "study.tasks.t.data"),
         (Study(data="toy", budgets=[10], tasks={"t": Task(data="toy", shots=[101])}), "101 images of each"),
         (Study(budgets=[10]), "study.data is not set"),
+        (Study(data="alone", budgets=[10]), "'alone', which has one class only"),
         (Study(data="toy", budgets=[10], seeds=[-1]), "seeds must lie between 0"),
         (Study(data="toy", sweeps={"s": Sweep(epochs=[math.inf])}), "epochs must be positive and mean less"),
         (Study(data="toy", sweeps={"s": Sweep(flops=[1e300])}), "flops must be positive and mean less"),

@@ -121,7 +121,7 @@ class ImageSource(Source):
             for train in (True, False):
                 builder(root=str(root), train=train, download=True)
         except (OSError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
+            reason = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
             raise BadInput(f"torchvision could not fetch {self.torchvision} into {root}: {reason}.") from error
         own = root / self.torchvision  # the MNIST family; other data sets may lie beside it
         return own if own.is_dir() else root
