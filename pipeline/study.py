@@ -127,8 +127,8 @@ def expand(
     upstream = _dataset(study.data, datasets, "study.data")
     if upstream.prepared and not upstream.val_samples:
         raise BadInput(
-            f"The study is judged on validation images, but {upstream.name} has none: give it more images, a val folder, "
-            f"or a larger data.{study.data}.val_share."
+            f"The study is judged on validation images, but {upstream.name} has none: give it a val folder, more "
+            f"images, or a larger data.{study.data}.val_share."
         )
     if not archs:
         raise BadInput("The study has no arch: add one, for example arch=vit_nano,resnet_nano.")
@@ -243,7 +243,8 @@ def _check_task(where: str, task: Task, target: Dataset) -> None:
         raise BadInput(f"{where} has nothing to do: give it seeds, and shots or finetune_steps.")
     if target.prepared and not target.test_samples:
         raise BadInput(
-            f"{where} needs test images, but {target.name} has none: give it a test folder or set data.{task.data}.test_share=0.2."
+            f"{where} needs test images, but {target.name} has none: give it a test folder, or set "
+            f"data.{task.data}.test_share=0.2."
         )
 
 
