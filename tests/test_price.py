@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from pipeline.arch import ViT
@@ -39,6 +41,18 @@ def test_a_measurement_on_the_same_device_wins() -> None:
     assert other.total.basis == "device table"
     family = quote(made, Throughput([measured(2e8, arch="vit_y")], device))
     assert family.total.hours == pytest.approx(made.flops / 2e8 / 3600)
+
+
+def test_large_runs_outweigh_small_ones_and_transfers_do_not_count() -> None:
+    """A trial run of a few steps must not price a study by its evaluations, nor few-shot by its parent's FLOPs."""
+    made = plan(Study(data="toy", budgets=[1000]))
+    tiny, large = measured(1e7), measured(5e8)
+    large.cost |= {"samples_per_second": 200.0, "devices": 2.0, "device_seconds": 1e9}
+    large.facts |= {"forward_flops": 4e6, "train_flops": 1e12}
+    transfer = replace(measured(1e15), kind="transfer")
+    told = quote(made, Throughput([tiny, large, transfer], Device("gpu")))
+    rate = (1e8 + 1e12) / (1e8 / 1e7 + 1e12 / (3 * 4e6 * 200 / 2))
+    assert told.total.hours == pytest.approx(made.flops / rate / 3600)
 
 
 def test_what_is_unknown_stays_unknown() -> None:

@@ -98,9 +98,8 @@ def _work(job: Job, pulse: Pulse, run: RunLog, worker: Worker) -> Record:
 
 
 def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
-    segment, placement = job.segment, job.placement
-    devices = placement.workers_per_trial * (placement.gpus_per_trial or placement.cpus_per_trial)
-    seconds = done.seconds * devices
+    segment = job.segment
+    seconds = done.seconds * _devices(job)
     before = read_record(job.store, segment.start.key) if segment.start else None
     shared = before if segment.work is not Work.transfer else None
     return Record(
@@ -120,6 +119,12 @@ def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
         reason=reason,
         host=_host(job),
     )
+
+
+def _devices(job: Job) -> float:
+    """GPUs or, without any, CPU cores that work on one segment."""
+    placement = job.placement
+    return placement.workers_per_trial * (placement.gpus_per_trial or placement.cpus_per_trial)
 
 
 def _finish(job: Job, record: Record) -> Report:
@@ -155,6 +160,7 @@ def _host(job: Job) -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": job.placement.threads,
         "workers": job.placement.workers_per_trial,
+        "devices": _devices(job),
         "micro_batch": job.placement.micro_batch,
         "compiled": job.placement.compile,
         "precision": job.placement.precision.name,
