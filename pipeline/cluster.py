@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, brief
 from pipeline.job import Job, Report
 from pipeline.lease import held
 from pipeline.ledger import Ledger, Outcome
@@ -220,9 +220,7 @@ class _Loop:
         """A bug, or a worker that died too often: recorded as failed, with its log, and tried again next time."""
         segment = self.plan.segments[key]
         store = self.make_job(segment).store
-        cause = getattr(error, "cause", None) or error
-        text = str(cause).strip().splitlines()
-        reason = f"{type(cause).__name__}: {text[0] if text else 'no message'}"
+        reason = brief(getattr(error, "cause", None) or error)
         if not store.exists(log_key(key)):
             store.put(log_key(key), f"{reason}\n\n{error}".encode())
         for digest in segment.serves:

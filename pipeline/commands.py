@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from data_prep.verify import verify
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, brief
 from pipeline.ledger import Ledger
 from pipeline.prepared import (
     Prepared,
@@ -108,7 +108,7 @@ def train(arguments: Namespace) -> int:
             report = run_segment(make_job(prepared.plan.segments[key]), mirror.open)
         except Exception as error:
             log = prepared.store.describe(log_key(key))
-            console.print(f"failed: {type(error).__name__}: {error}. Log: {log}", markup=False)
+            console.print(f"failed: {brief(error)}. Log: {log}", markup=False)
             return 1
         if report.outcome != "done":
             console.print(f"{report.outcome}: {report.reason or key}", markup=False)

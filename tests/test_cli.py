@@ -99,6 +99,11 @@ def test_train_fit_report_export_why_status(tmp_path: Path) -> None:
     assert len(frame) == len(pd.read_csv(tmp_path / "tables/trials.csv")) == 2
     counted = duckdb.connect().execute(f"select count(*) from '{tmp_path}/tables/trials.parquet'").fetchall()
     assert counted == [(2,)]
+    assert "2 done" in crossover("status", "study=custom", cwd=tmp_path).stdout
+    crossover("train", *SMALL, "study.name=other", cwd=tmp_path)
+    assert "one of custom, other" in sentence(crossover("fit", cwd=tmp_path, code=2))
+    assert "Only ViT" in crossover("fit", "study=other", cwd=tmp_path).stdout
+    assert "did you mean 'other'" in sentence(crossover("fit", "study=othr", cwd=tmp_path, code=2))
     why = crossover("why", str(frame["digest"][0])[:12], "--json", cwd=tmp_path)
     assert list(json.loads(why.stdout)["difference"]) == ["budget"]
 
