@@ -72,7 +72,7 @@ def run(arguments: Namespace) -> int:
     config = prepared.config
     track, why_offline = probe(config.track)
     if why_offline:
-        console.print(f"W&B stays offline for this study: {why_offline}", markup=False)
+        console.print(why_offline, markup=False)
     if prepared.plan.segments:
         preload()
     with StudyView(console, prepared.plan, prepared.store, config.study.name) as view:

@@ -71,7 +71,8 @@ def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Do
         }
         done.seconds += time.monotonic() - began
         fitted.state.optimizer = {}  # nothing trains on from a finished decay
-        run.log({**fitted.curve[-1], "val/error": scores["error"], "val/loss": scores["loss"]})
+        where = {axis: fitted.curve[-1][axis] for axis in ("samples_seen", "compute/exaflops")}
+        run.log({**where, "val/error": scores["error"], "val/loss": scores["loss"]})
         run.summary(done.metrics)
     return done
 
