@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed (named), 2 bad input, 3 over a cap, 130 i
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     except OverBudget as error:
         return _say(str(error), 3)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one must not end in a traceback
         return _say("Interrupted; the same command continues.", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

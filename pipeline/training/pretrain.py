@@ -31,6 +31,7 @@ class Done:
     samples_per_second: float = 0.0
     has_state: bool = False
     """Whether the end state is stored."""
+    state_sha256: str = ""
 
 
 def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Done:

@@ -4,6 +4,7 @@ It looks at its own address first, so running it twice is harmless. On CPU with 
 state is the same bit for bit, however often the work was killed and whichever trials share it.
 """
 
+import hashlib
 import os
 import platform
 import socket
@@ -69,8 +70,9 @@ def alone(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any] | None = 
     work = transfer if job.segment.work is Work.transfer else pretrain
     done = work(job, pulse, run, trainer or {})
     if done.state is not None:
-        job.store.put(state_key(job.segment.key), done.state.to_bytes())
-        done.has_state, done.state = True, None
+        data = done.state.to_bytes()
+        job.store.put(state_key(job.segment.key), data)
+        done.has_state, done.state, done.state_sha256 = True, None, hashlib.sha256(data).hexdigest()
     return done
 
 
@@ -116,6 +118,7 @@ def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
         flops=segment.flops,
         samples_per_second=done.samples_per_second,
         has_state=done.has_state,
+        state_sha256=done.state_sha256,
         reason=reason,
         host=_host(job),
     )
