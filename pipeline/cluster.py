@@ -8,6 +8,7 @@ import contextlib
 import heapq
 import os
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from pipeline.track import Track
 
 EXTRA_IN_FLIGHT = 2
 """Tasks submitted beyond the slots, so that a worker never waits for the driver."""
+KNOCK_SECONDS = 10.0
+"""How long a cluster's address may take to answer."""
 GRACE_SECONDS = 20.0
 """How long interrupted segments may take to save."""
 
@@ -60,6 +63,8 @@ def cluster(placement: Placement) -> Iterator[Any]:
     if local:
         # The name is about other systems; the effect is that every listener binds to loopback.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    else:
+        _knock(placement.address)
     import ray
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
@@ -70,14 +75,29 @@ def cluster(placement: Placement) -> Iterator[Any]:
     try:
         ray.init(address=placement.address, **settings)
     except (ConnectionError, ValueError) as error:
-        raise BadInput(
-            f"No Ray cluster answers at placement.address={placement.address!r}: start one with `ray start --head`, "
-            f"or leave the address out to run here. ({str(error).splitlines()[0]})"
-        ) from error
+        raise _no_cluster(placement.address, error) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises BadInput where nobody listens; Ray itself would try for many minutes, and talk all the while."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not port.isdigit():
+        return  # not an address of that kind, such as ``auto``: Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> BadInput:
+    return BadInput(
+        f"No Ray cluster answers at placement.address={address!r} ({brief(error)}): start one with "
+        "`ray start --head`, or leave the address out to run here."
+    )
 
 
 def execute(

@@ -73,6 +73,12 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path: Path, words: list[str], 
     assert part in sentence(crossover(*words, cwd=tmp_path, code=2))
 
 
+def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    for address in ("127.0.0.1:1", "nobody.invalid:6379", "ray://127.0.0.1:1", "127.0.0.1:99999999"):
+        told = sentence(crossover("run", *SMALL, f"placement.address={address}", cwd=tmp_path, code=2))
+        assert "No Ray cluster answers" in told
+
+
 def test_a_truncated_archive_is_one_sentence(tmp_path: Path, shared_data: Path) -> None:
     whole = (shared_data / "cifar10-jpeg.tar.gz").read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[:100_000])
