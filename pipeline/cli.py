@@ -29,11 +29,13 @@ VERBS = {
     "convert": "SOURCE TARGET: weights of a file or of a trial into another program's layout",
 }
 EPILOG = """overrides are Hydra's: study=quickstart, arch=vit_nano,resnet_nano, recipe.lr=1e-3,3e-3, study.seeds=[0,1],
-placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, placement, device, track.
+placement.store=FOLDER_OR_URL, track=off. Presets: study, arch, recipe, data, transfer, placement,
+device, track.
 
 examples:
   crossover run study=quickstart
   crossover plan study=cifar10 data.cifar10.path=cifar10.tar.gz
+  crossover plan study=paper_table6
   crossover train arch=vit_nano data=fractal study.data=fractal study.budgets=[8192]
   crossover status
   crossover convert B_16.npz vit_b16.safetensors arch=vit_b16 --to timm
@@ -60,6 +62,7 @@ def _parser() -> _Parser:
     parser.add_argument("--conf", type=Path, metavar="DIR", help="folder of your own presets (study/, arch/, ...)")
     parser.add_argument("--cfg", action="store_true", help="print the composed config and stop")
     parser.add_argument("--json", action="store_true", help="plan, status, why, fit: machine-readable output")
+    parser.add_argument("--rows", action="store_true", help="plan: each pre-training by itself, however many")
     parser.add_argument("--verify", action="store_true", help="prepare: check every shard, digest and image")
     parser.add_argument("--out", type=Path, metavar="DIR", help="export: folder (default: ./export/STUDY)")
     _convert_options(parser)
@@ -70,6 +73,8 @@ def _convert_options(parser: _Parser) -> None:
     layouts = "original, augreg, big_vision, big_vision_scanned, bit, timm or crossover"
     parser.add_argument("--to", metavar="LAYOUT", help=f"convert: {layouts} (default: by TARGET's suffix and the arch)")
     parser.add_argument("--image-size", type=int, metavar="N", help="convert: interpolate position embeddings to it")
+    parser.add_argument("--grid", metavar="RxC", help="convert: the same, to any rows x columns of tokens")
+    parser.add_argument("--source-grid", metavar="RxC", help="convert: rows x columns of SOURCE's tokens, if no square")
     parser.add_argument("--classes", type=int, metavar="K", help="convert: classes of the head (default: the source's)")
     parser.add_argument("--head", default="keep", metavar="keep|zero", help="convert: the head as it is, or a new one")
 

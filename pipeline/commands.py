@@ -52,6 +52,7 @@ def plan(arguments: Namespace) -> int:
         print(json.dumps(_plan_json(prepared), indent=1))
     else:
         _print_quote(prepared)
+        _print_rows(prepared, arguments.rows)
     refuse(loaded.config.study, prepared.quote)
     return 0
 
@@ -151,4 +152,15 @@ def _print_quote(prepared: Prepared) -> None:
     name = prepared.config.study.name
     console.print(quote_table(prepared.quote, f"Study {name}"))
     if any(not home.folder for home in prepared.homes.values()):
-        console.print("Data not prepared yet: sizes are the declared ones, and no trial can be known.")
+        console.print("Data not prepared yet: sizes are as declared, and no trial can be known.")
+
+
+def _print_rows(prepared: Prepared, wanted: bool) -> None:
+    """Each pre-training, where they are few or the user wants them."""
+    from pipeline.terminal import FEW_ROWS, rows_table
+
+    rows = prepared.quote.rows
+    if wanted or len(rows) <= FEW_ROWS:
+        console.print(rows_table(rows))
+    else:
+        console.print(f"{len(rows)} different pre-trainings: --rows lists each.")

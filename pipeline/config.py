@@ -17,7 +17,8 @@ from pipeline.errors import BadInput, nearest
 from pipeline.placement import Placement
 from pipeline.price import Device
 from pipeline.recipe import Recipe
-from pipeline.study import Study, Sweep, Task
+from pipeline.study import Study, Sweep
+from pipeline.task import Task
 from pipeline.track import Track
 
 PRESETS = Path(__file__).resolve().parent.parent / "conf"
@@ -61,14 +62,27 @@ def load(overrides: Iterable[str], presets: Path | None = None) -> Loaded:
         raise BadInput(f"--conf {presets} is not a folder: name one with groups such as study/ or arch/.")
     if not PRESETS.is_dir():
         raise BadInput(f"The presets folder {PRESETS} is missing: install Crossover again.")
-    fixed, swept = _split(list(overrides))
+    overrides = list(overrides)
+    fixed, swept = _split(overrides)
     if presets is not None:
         fixed.append(f"hydra.searchpath=[file://{presets.resolve()}]")
     with initialize_config_dir(str(PRESETS), version_base="1.3"):
         fixed = _spread_arch(fixed)
         points = [_compose([*fixed, *point]) for point in itertools.product(*swept)]
     configs = [_to_config(point) for point in points]
+    for config in configs:
+        _refuse_idle_rate(overrides, config)
     return Loaded(configs[0], [c.recipe for c in configs], OmegaConf.to_yaml(points[0]))
+
+
+def _refuse_idle_rate(overrides: list[str], config: Config) -> None:
+    """``recipe.lr`` would be read by nobody where the recipe has a rate for the arch itself."""
+    own = [name for name in config.archs if name in config.recipe.lr_arch]
+    if own and any(text.lstrip("+").startswith("recipe.lr=") for text in overrides):
+        raise BadInput(
+            f"recipe.lr does nothing for {', '.join(own[:3])}{' ...' if own[3:] else ''}, as the recipe has a rate for "
+            f"each: set recipe.lr_arch.{own[0]}=..., or take another recipe."
+        )
 
 
 def _register() -> None:
@@ -96,7 +110,7 @@ def _split(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
         key = override.key_or_group
         if not override.is_sweep_override():
             fixed.append(text)
-        elif key in ("arch", "data"):
+        elif key in ("arch", "data", "transfer"):
             fixed.append(f"{key}=[{','.join(dict.fromkeys(_alternatives(text, override)))}]")
         elif key == "recipe" or key.startswith("recipe."):
             swept.append([f"{key}={value}" for value in _alternatives(text, override)])
@@ -149,6 +163,7 @@ def _typed_entries(overrides: list[str]) -> list[str]:
 
 def _spread_arch(overrides: list[str]) -> list[str]:
     """``arch.depth=6`` means that field of every arch of the study that has it."""
+    overrides = _grouped(overrides)
     # The keys of ``arguments`` are not in the schema, and Hydra wants to be told that.
     overrides = [re.sub(r"^\+{0,2}(archs?\.(\w+\.)?arguments\.)", r"++\1", text) for text in overrides]
     wanted = {text: found for text in overrides if (found := re.match(r"(\+{0,2})arch\.(\w+)", text))}
@@ -168,6 +183,15 @@ def _spread_arch(overrides: list[str]) -> list[str]:
             raise BadInput(f"{text}: {whose} a field {field_!r}: {nearest(f'arch.{field_}', known)}")
         spread += [f"{plus}archs.{name}.{text.removeprefix(f'{plus}arch.')}" for name in having]
     return spread
+
+
+def _grouped(overrides: list[str]) -> list[str]:
+    """``arch=timm name=resnet18``, ``arch=module target=package.Class``: their fields need no ``arch.`` before them."""
+    chosen = {name for text in overrides if text.startswith("arch=") for name in re.findall(r"\w+", text[5:])}
+    fields = ["name"] * ("timm" in chosen) + ["target"] * ("module" in chosen)
+    if not fields:
+        return overrides
+    return [re.sub(rf"^(\+{{0,2}})({'|'.join(fields)}|arguments)\b", r"\1arch.\2", text) for text in overrides]
 
 
 def _compose(overrides: list[str]) -> Any:
@@ -224,9 +248,7 @@ def _fault(text: str, key: str, overrides: list[str], said: str, cause: str) -> 
         return "only an entry of study.sweeps or study.tasks can be taken away: write ~study.sweeps.NAME."
     if "already at" in said:
         return f"{key} is there already: write it without the +."
-    full = next(
-        (f.split(":", 1)[1].strip() for line in cause.splitlines() if (f := line.strip())[:9] == "full_key:"), key
-    )
+    full = _full_key(cause) or key
     group, *below = key.split(".")
     if group in ("archs", "data") and below and below[0] not in _entries(group, overrides, text):
         choice = "arch" if group == "archs" else group
@@ -237,6 +259,7 @@ def _fault(text: str, key: str, overrides: list[str], said: str, cause: str) -> 
     if "reference_type=Dict" in cause:
         above = full.rpartition(".")[0]
         hint = nearest(full, [f"{above}.{name}" for name in _entries(above, overrides, text)])
+        hint += "" if hint.endswith(("?", ".")) else "."
         return f"there is no {full!r}: {hint} To add an entry write +{full}=..., to take one away ~{above}.NAME."
     return f"there is no key {full!r}: {_in_a_group(key, overrides, text) or _nearest_key(full)}"
 
@@ -261,8 +284,9 @@ def _entries(path: str, overrides: list[str], culprit: str) -> list[str]:
 def _wrong_preset(error: Exception) -> str:
     """A preset file whose key or value the schema does not have: file, key, and the nearest valid key."""
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
-    if twice := re.search(r"([\w/]+) appears more than once", lines[0]):
-        return f"{twice[1].rpartition('/')[2]} is chosen twice: name it once."
+    if twice := re.search(r"([\w/.]+) appears more than once", lines[0]):
+        brought = ", and not in data= where a preset of transfer= brings it along" if "schema/data@" in lines[0] else ""
+        return f"{twice[1].rpartition('/')[2]} is chosen twice: name it once{brought}."
     full = _full_key("\n".join(lines))
     what = next((line for line in lines[1:] if not line.endswith(":") and not line.startswith("full_key:")), "")
     where = lines[0].split(":")[0]

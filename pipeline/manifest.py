@@ -10,8 +10,10 @@ from typing import Any
 
 from pipeline.errors import BadInput, nearest
 from pipeline.ledger import Ledger, Outcome
+from pipeline.recipe import Recipe
 from pipeline.store import Store
 from pipeline.study import Planned, Study
+from pipeline.trial import canonical, flatten
 
 FORMAT = 1
 
@@ -36,9 +38,14 @@ class StudyManifest:
         store.put(f"studies/{self.name}/study.json", json.dumps(asdict(self), sort_keys=True).encode())
 
     def rows(self, ledger: Ledger) -> list[dict[str, Any]]:
-        """Flat rows of the recorded trials of this study, in its own names, ordered by digest."""
+        """Flat rows of the recorded trials of this study, in its own names, ordered by digest.
+
+        ``setting`` names the recipe of a trial where an arch was trained by several.
+        """
         rows = []
-        for result in ledger.results(set(self.trials)):
+        results = ledger.results(set(self.trials))
+        settings = _settings({r.digest: (self.trials[r.digest]["arch"], r.trial) for r in results})
+        for result in results:
             named = self.trials[result.digest]
             rows.append(
                 {
@@ -48,6 +55,7 @@ class StudyManifest:
                     "arch": named["arch"],
                     "family": named.get("family", result.facts.get("family")),
                     "sweeps": "+".join(named["sweeps"]),
+                    "setting": settings[result.digest],
                 }
             )
         return rows
@@ -58,6 +66,25 @@ class StudyManifest:
         for result in ledger.results(set(self.trials)):
             counts[result.outcome.value] += 1
         return {**counts, "left": len(self.trials) - sum(counts.values())}
+
+
+def _settings(trials: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, str]:
+    """Of (arch, canonical trial), the recipe fields in which the trials of that arch differ."""
+    recipes: dict[str, dict[str, dict[str, Any]]] = {}
+    for digest, (arch, trial) in trials.items():
+        recipes.setdefault(arch, {})[digest] = dict(flatten(trial.get("parent", trial)["recipe"]))
+    told: dict[str, str] = {}
+    for of_arch in recipes.values():
+        names = sorted({name for recipe in of_arch.values() for name in recipe} - {"is"})
+        filled = {d: {n: recipe.get(n, _default(n)) for n in names} for d, recipe in of_arch.items()}
+        differing = [n for n in names if len({str(recipe[n]) for recipe in filled.values()}) > 1]
+        told |= {d: " ".join(f"{n}={recipe[n]}" for n in differing) for d, recipe in filled.items()}
+    return told
+
+
+def _default(name: str) -> Any:
+    """Of a recipe field that a canonical form leaves out."""
+    return next(value for _, value in flatten(canonical(getattr(Recipe(), name))))
 
 
 def describe(study: Study, config: str, planned: Iterable[Planned], created: str) -> StudyManifest:

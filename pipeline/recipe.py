@@ -4,7 +4,7 @@ Units: ``warmup`` and ``budget`` are samples seen, never steps, so a recipe mean
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 
 from pipeline.errors import BadInput, nearest
@@ -128,9 +128,21 @@ class Recipe:
         return self.schedule in (Schedule.wsd, Schedule.rsqrt)
 
     def resolve(self, kind: str, arch: str = "") -> "Recipe":
-        """The recipe with every rule turned into a number for one arch; what a Trial holds."""
+        """The recipe with every rule turned into a number for one arch; what a Trial holds.
+
+        What has no effect takes its default: a sweep over schedules and cool-downs makes one linear trial, not three.
+        """
         lr = self.lr_arch.get(arch, self.lr * self.lr_family.get(kind, 1.0))
-        return replace(self, lr=lr, lr_family={}, lr_arch={})
+        defaults = {f.name: f.default for f in fields(self)}
+        return replace(self, lr=lr, lr_family={}, lr_arch={}, **{name: defaults[name] for name in self._idle(kind)})
+
+    def _idle(self, kind: str) -> list[str]:
+        """Fields that the others, or a kind of arch without random layers of ours, leave without effect."""
+        idle = [] if kind in ("vit", "hybrid") else ["dropout", "drop_path"]
+        idle += [] if self.shares_trunk else ["cooldown"]
+        idle += [] if self.schedule is Schedule.rsqrt else ["timescale"]
+        idle += ["momentum"] if self.optimizer is Optimizer.adamw else ["beta1", "beta2"]
+        return idle if self.randaugment_layers else [*idle, "randaugment_magnitude"]
 
     def steps(self, budget: int) -> int:
         """Optimiser steps for a budget in samples seen, rounded up to whole batches."""

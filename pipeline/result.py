@@ -69,6 +69,7 @@ def _facts(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, Any]:
         "lr": root.recipe.lr,
         "schedule": root.recipe.schedule.name,
     }
+    facts |= _input(planned, datasets)
     if isinstance(trial, Pretrain):
         return facts
     facts |= {
@@ -82,7 +83,15 @@ def _facts(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, Any]:
         facts["shots"] = trial.protocol.shots
     if isinstance(trial.protocol, FineTune):
         facts["finetune_steps"] = trial.protocol.steps
+        facts["finetune_lr"] = trial.protocol.lr
     return facts
+
+
+def _input(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, int]:
+    """What the model takes, and how many classes its head tells apart."""
+    trial = planned.trial
+    own = datasets[trial.subset.dataset if isinstance(trial, Pretrain) else trial.dataset]
+    return {"image_size": own.image_size, "channels": own.channels, "classes": own.classes}
 
 
 def _train_flops(planned: Planned, datasets: dict[str, Dataset]) -> int:

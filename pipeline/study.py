@@ -5,17 +5,17 @@ in exactly one of four ways, which make the usual designs: ``budgets`` (grid, da
 (data scale at equal epochs), ``flops`` (isoFLOP), ``samples_per_param`` (a model ladder).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
-from pipeline.arch import Arch
+from pipeline.arch import Arch, External
 from pipeline.errors import BadInput, nearest
 from pipeline.recipe import Recipe
 from pipeline.subset import Dataset, Subset
-from pipeline.trial import FewShot, FineTune, Pretrain, Protocol, Transfer, Trial, digest
+from pipeline.task import Parents, Task
+from pipeline.trial import Pretrain, Transfer, Trial, digest
 
 LARGEST = 1e15
 """Samples seen: more than any run, and few enough for exact arithmetic."""
@@ -26,13 +26,6 @@ class Metric(Enum):
 
     val_error = "val_error"
     val_loss = "val_loss"
-
-
-class Parents(Enum):
-    """Which pre-trained models a task takes: every one, or those of the largest budget and data size."""
-
-    all = "all"
-    largest = "largest"
 
 
 @dataclass
@@ -51,23 +44,6 @@ class Sweep:
     flops: list[float] = field(default_factory=list)
     """Training FLOPs, 3 x forward x samples seen."""
     samples_per_param: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Task:
-    """A downstream task: which data, which protocols, from which parents."""
-
-    data: str = ""
-    parents: Parents = Parents.all
-    shots: list[int] = field(default_factory=list)
-    """Few-shot least squares, images per class; empty leaves the protocol out."""
-    finetune_steps: int = 0
-    """Fine-tuning steps; 0 leaves the protocol out."""
-    finetune_lr: float = 0.03
-    finetune_batch_size: int = 64
-    finetune_samples: int = 0
-    """Training images for fine-tuning; 0 is all."""
-    seeds: list[int] = field(default_factory=lambda: [0])
 
 
 @dataclass
@@ -141,7 +117,7 @@ def expand(
     parents = list(planned.values())
     for label, task in study.tasks.items():
         target = _dataset(task.data, datasets, f"study.tasks.{label}.data")
-        for item in _transfers(label, task, target, parents):
+        for item in _transfers(label, task, upstream, target, parents):
             planned.setdefault(item.digest, item)
     return planned
 
@@ -156,7 +132,7 @@ def _sweep(study: Study, label: str, sweep: Sweep, archs: Mapping[str, Arch], re
         for recipe in recipes:
             resolved = recipe.resolve(arch.kind, name)
             for size in sweep.sizes or study.sizes:
-                samples = _subset_size(size, data, f"{where}.sizes")
+                samples = data.prefix(size, f"{where}.sizes")
                 for budget in _budgets(study, sweep, where, arch, data, samples):
                     for seed in map(partial(_seed, where), sweep.seeds or study.seeds):
                         seen = resolved.steps(budget) * resolved.batch_size
@@ -190,55 +166,25 @@ def _seed(where: str, seed: int) -> int:
     return seed
 
 
-def _subset_size(size: int, data: Dataset, where: str) -> int:
-    """``where`` is the key that asks for it."""
-    if size < 0:
-        raise BadInput(f"{where} must not be negative, not {size} (0 is the whole data set).")
-    if size > data.samples:
-        raise BadInput(
-            f"{where} asks for {size:,} training images, but {data.name} has {data.samples:,}: "
-            "lower it, or use 0 for all of them."
-        )
-    return size or data.samples
-
-
-def _transfers(label: str, task: Task, target: Dataset, parents: list[Planned]):
+def _transfers(label: str, task: Task, upstream: Dataset, target: Dataset, parents: list[Planned]):
     where = f"study.tasks.{label}"
     _check_task(where, task, target)
-    chosen = parents if task.parents is Parents.all else _largest(parents)
-    protocols: list[Protocol] = [FewShot(shots) for shots in task.shots]
-    if task.finetune_steps:
-        samples = _subset_size(task.finetune_samples, target, f"{where}.finetune_samples")
-        protocols.append(
-            FineTune(
-                task.finetune_steps,
-                task.finetune_lr,
-                task.finetune_batch_size,
-                0 if samples == target.samples else samples,
-            )
-        )
-    for parent in chosen:
-        for protocol in protocols:
+    known = dict.fromkeys(parent.arch for parent in parents)
+    for name in task.archs:
+        if name not in known:
+            raise BadInput(f"{where}.archs names {name!r}, which is pre-trained nowhere here: {nearest(name, known)}")
+    for parent in parents if task.parents is Parents.all else _largest(parents):
+        if task.archs and parent.arch not in task.archs:
+            continue
+        arch = parent.pretrain.arch
+        _check_resolution(arch, upstream, target, where)
+        for protocol in task.protocols(arch.kind, target, where):
             for seed in map(partial(_seed, where), task.seeds):
                 trial = Transfer(parent.pretrain, target.id, protocol, seed)
                 yield Planned(trial, digest(trial), parent.arch, set(parent.sweeps), label)
 
 
 def _check_task(where: str, task: Task, target: Dataset) -> None:
-    for shots in task.shots:
-        if shots < 1:
-            raise BadInput(f"{where}.shots must be positive, not {shots}.")
-        if shots * target.classes > target.samples:
-            raise BadInput(
-                f"{where}.shots asks for {shots} images of each of {target.classes} classes, but "
-                f"{target.name} has {target.samples:,} training images."
-            )
-    if task.finetune_steps < 0:
-        raise BadInput(f"{where}.finetune_steps must not be negative, not {task.finetune_steps}.")
-    for name in ("finetune_lr", "finetune_batch_size"):
-        value = getattr(task, name)
-        if not (value > 0 and math.isfinite(value)):
-            raise BadInput(f"{where}.{name} must be a positive number, not {value}.")
     if not task.seeds or not (task.shots or task.finetune_steps):
         raise BadInput(f"{where} has nothing to do: give it seeds, and shots or finetune_steps.")
     if target.prepared and not target.test_samples:
@@ -246,6 +192,21 @@ def _check_task(where: str, task: Task, target: Dataset) -> None:
             f"{where} needs test images, but {target.name} has none: give it a test folder, or set "
             f"data.{task.data}.test_share=0.2."
         )
+
+
+def _check_resolution(arch: Arch, upstream: Dataset, target: Dataset, where: str) -> None:
+    """Raises BadInput when the arch cannot go from images of one size to those of the other."""
+    try:
+        arch.check(target.image_size)
+    except BadInput as error:
+        raise BadInput(f"{where}, on {target.name}: {error}") from error
+    if isinstance(arch, External) and target.image_size != upstream.image_size:
+        counts = {arch.params(d.image_size, d.channels, upstream.classes) for d in (upstream, target)}
+        if len(counts) > 1:
+            raise BadInput(
+                f"{where}: a module whose parameters depend on the image size cannot go from {upstream.image_size} px "
+                f"({upstream.name}) to {target.image_size} px ({target.name}): set data.{target.name}.image_size."
+            )
 
 
 def _largest(parents: list[Planned]) -> list[Planned]:
@@ -266,6 +227,6 @@ def _dataset(name: str, datasets: Mapping[str, Dataset], where: str) -> Dataset:
         )
     if name not in datasets:
         raise BadInput(f"{where} names {name!r}, which is no data set here: {nearest(name, datasets)}")
-    if datasets[name].classes < 2:
+    if datasets[name].classes == 1:
         raise BadInput(f"{where} names {name!r}, which has one class only: there is nothing to tell apart.")
     return datasets[name]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.errors import BadInput
+
 UNPREPARED = "unprepared:"
 """Begins the id of a data set of which only the declared facts are known."""
 
@@ -35,3 +37,14 @@ class Dataset:
     def prepared(self) -> bool:
         """Whether it was read and counted, so that its facts are more than declared."""
         return not self.id.startswith(UNPREPARED)
+
+    def prefix(self, size: int, where: str) -> int:
+        """Training images that ``size`` asks for; 0 is all. Raises BadInput, naming ``where``, for too many."""
+        if size < 0:
+            raise BadInput(f"{where} must not be negative, not {size} (0 is the whole data set).")
+        if size > self.samples:
+            raise BadInput(
+                f"{where} asks for {size:,} training images, but {self.name} has {self.samples:,}: "
+                "lower it, or use 0 for all of them."
+            )
+        return size or self.samples

@@ -12,18 +12,22 @@ from rich.table import Table
 
 from pipeline.cluster import Event
 from pipeline.plan import Plan
-from pipeline.price import Quote
+from pipeline.price import Quote, Row
 from pipeline.store import Store
 
 PLAIN_SECONDS = 10.0
 """Between two progress lines when nobody looks at a terminal."""
+PREFIXES = {"Z": 1e21, "E": 1e18, "P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
+WORDS = {1e18: "exa", 1e15: "peta", 1e12: "tera", 1e9: "giga", 1e6: "mega", 1.0: ""}
+FEW_ROWS = 24
+"""Pre-trainings that a plan lists without being asked."""
 
 
 def amount(value: float | None, unit: str = "") -> str:
     """1.23 M style; a dash for what is unknown."""
     if value is None:
         return "-"
-    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for prefix, factor in PREFIXES.items():
         if abs(value) >= factor:
             return f"{value / factor:.3g} {prefix}{unit}"
     return f"{value:.3g} {unit}".rstrip()
@@ -34,23 +38,21 @@ def hours(value: float | None) -> str:
         return "unknown"
     if value < 1 / 60:
         return f"{value * 3600:.0f} s"
-    return f"{value * 60:.1f} min" if value < 1 else f"{value:,.1f} h"
+    if value < 1:
+        return f"{value * 60:.1f} min"
+    return f"{value:,.{0 if value >= 1000 else 1}f} h" if value < 1e4 else amount(value, "h")
+
+
+def money(value: float | None) -> str:
+    if value is None or value >= 1e4:
+        return amount(value)
+    return f"{value:,.{0 if value >= 1000 else 2}f}"
 
 
 def quote_table(quote: Quote, title: str) -> Table:
     """Prices per family; fits 80 columns."""
     basis = quote.total.basis or "nothing left to do"
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1),
-        caption=f"Throughput: {basis}. Training = 3 x forward x samples seen, 2 FLOPs per multiply-add.",
-        caption_justify="left",
-    )
+    table = _table(title, f"Throughput: {basis}.\nTraining = 3 x forward x samples seen, 2 FLOPs per multiply-add.")
     currency = quote.device.currency
     for name in ("family", "trials", "known", "segments", "FLOPs", "alone", "saved", "time", currency):
         table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
@@ -64,11 +66,49 @@ def quote_table(quote: Quote, title: str) -> Table:
             amount(line.flops_unshared, ""),
             f"{line.saved:.0%}",
             hours(line.hours),
-            "-" if line.cost is None else f"{line.cost:,.2f}",
+            money(line.cost),
             style="bold" if line is quote.total else "",
             end_section=bool(quote.lines) and line is quote.lines[-1],
         )
     return table
+
+
+def rows_table(rows: list[Row]) -> Table:
+    """Each pre-training by itself, FLOPs in one unit; fits 80 columns."""
+    factor = next(f for f in WORDS if f <= max(1.0, min(row.flops for row in rows)))
+    table = _table(
+        "Each pre-training by itself",
+        "inside: kernel taps outside the image left out, as arXiv 2010.11929 counts.",
+    )
+    for name in ("arch", "images", "epochs", f"{WORDS[factor]}FLOPs", "inside", "time", "known"):
+        first = name == "arch"
+        table.add_column(name, justify="left" if first else "right", no_wrap=not first, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.arch,
+            amount(row.samples),
+            f"{row.epochs:.4g}",
+            f"{row.flops / factor:,.1f}",
+            "-" if row.flops_inside is None else f"{row.flops_inside / factor:,.1f}",
+            hours(row.hours),
+            f"{row.known}/{row.trials}",
+        )
+    return table
+
+
+def _table(title: str, caption: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1),
+        caption=caption,
+        caption_justify="left",
+    )
 
 
 def running(store: Store, study: str = "") -> list[dict[str, Any]]:

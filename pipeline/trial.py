@@ -8,12 +8,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar
 
 from pipeline.arch import Arch
-from pipeline.recipe import Recipe
+from pipeline.recipe import MomentumDtype, Recipe
 from pipeline.subset import Subset
 
 
@@ -37,6 +37,12 @@ class FineTune:
     batch_size: int = 64
     samples: int = 0
     """Training images of the task, a prefix of its stratified order; 0 is all of them."""
+    warmup_steps: int | None = field(default=None, metadata={"neutral": None})
+    """None is a tenth of the steps."""
+    momentum_dtype: MomentumDtype = field(default=MomentumDtype.fp32, metadata={"neutral": MomentumDtype.fp32})
+    crop_area: float = field(default=0.0, metadata={"neutral": 0.0})
+    """Smallest share of the area that a random resized crop keeps; 0 turns it off."""
+    flip: bool = field(default=False, metadata={"neutral": False})
 
 
 Protocol = FewShot | FineTune

@@ -43,6 +43,13 @@ def test_plan_prices_the_quickstart_before_anything_exists(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir()), "a plan launches and writes nothing"
 
 
+def test_plan_lists_pre_trainings_where_they_are_few_or_asked_for(tmp_path: Path) -> None:
+    assert "30 different pre-trainings: --rows" in crossover("plan", "study=quickstart", cwd=tmp_path).stdout
+    listed = crossover("plan", "study=quickstart", "--rows", cwd=tmp_path).stdout
+    assert len([line for line in listed.splitlines() if line.startswith(("vit_", "hybrid_", "resnet_"))]) == 30
+    assert "vit_pico" in crossover("plan", *SMALL, cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize(("cap", "value"), [("max_flops", 1e6), ("max_hours", 1e-9)])
 def test_over_a_cap_nothing_is_launched(tmp_path: Path, cap: str, value: float) -> None:
     for verb in ("plan", "run"):
@@ -60,6 +67,8 @@ def test_over_a_cap_nothing_is_launched(tmp_path: Path, cap: str, value: float) 
         (["plan", *SMALL, "arch.patch=5"], "does not divide"),
         (["plan", *SMALL, "study.sizes=[1000000]"], "1,000,000"),
         (["run", "study=cifar10"], "data.NAME.path"),
+        (["run", "study=paper_table6"], "JFT-300M is private, so put a data set of yours in place of data=jft300m"),
+        (["prepare", "data=jft300m"], "JFT-300M is private"),
         (["run", "study=cifar10", "data.cifar10.path=/does/not/exist"], "does not exist"),
         (["plan", *SMALL, "placement.store=nonsense://x"], "cannot be opened"),
         (["report", "study=quickstart"], "no study 'quickstart'"),

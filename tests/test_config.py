@@ -17,10 +17,10 @@ def presets(group: str) -> list[str]:
     return sorted(p.stem for p in (PRESETS / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize(
-    ("group", "name"),
-    [(g, n) for g in ("arch", "data", "recipe", "placement", "device", "track", "study") for n in presets(g)],
-)
+GROUPS = ("arch", "data", "transfer", "recipe", "placement", "device", "track", "study")
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g in GROUPS for n in presets(g)])
 def test_every_preset_composes(group: str, name: str) -> None:
     load([f"{group}={name}"])
 
@@ -98,12 +98,35 @@ def test_a_folder_of_own_presets(tmp_path: Path) -> None:
         ("placement.cache_gib=inf", "cache_gib must be a number"),
         ("recipe.clip=inf", "recipe.clip must be a number"),
         ("device.price_per_hour=-1", "price_per_hour must be a number and not negative"),
+        ("transfer=cifra10", "did you mean 'cifar10'"),
+        ("recipe.lr_family.timm=2", r"there is none\. To add an entry write \+recipe.lr_family.timm="),
     ],
 )
 def test_bad_overrides_get_one_sentence(override: str, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence) as caught:
         load([override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_rate_that_nobody_would_read_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"recipe.lr does nothing for vit_b16, .*recipe.lr_arch.vit_b16="):
+        load(["arch=vit_b16,vit_pico", "recipe=paper_jft", "recipe.lr=1e-3,2e-3"])
+    assert load(["arch=vit_pico", "recipe=paper_jft", "recipe.lr=2e-3"]).config.recipe.lr == 2e-3
+    swept = load(["arch=vit_b16", "recipe=paper_jft", "recipe.lr_arch.vit_b16=1e-3,2e-3"])
+    assert [r.resolve("vit", "vit_b16").lr for r in swept.recipes] == [1e-3, 2e-3]
+
+
+def test_other_data_take_the_place_of_the_private_ones() -> None:
+    config = load(["study=paper_table6", "data=imagenet", "data.imagenet.path=x", "study.data=imagenet"]).config
+    assert set(config.data) == {config.study.data} == {"imagenet"}
+
+
+def test_a_transfer_brings_its_data_along() -> None:
+    config = load(["study=quickstart", "transfer=pets,flowers", "data.pets_384.path=x"]).config
+    assert set(config.study.tasks) == {"digits", "pets", "flowers"}
+    assert set(config.data) == {"fractal", "digits", "pets_384", "flowers_384"}
+    with pytest.raises(BadInput, match=r"data\.pets_384 is chosen twice"):
+        load(["transfer=pets", "data=fractal,pets_384"])
 
 
 @given(st.text(min_size=1, max_size=12), st.lists(st.text(min_size=1, max_size=12), max_size=5))

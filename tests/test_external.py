@@ -25,7 +25,8 @@ from pipeline.models.external import Adapter, make
 from pipeline.plan import Work
 from pipeline.record import state_key
 from pipeline.store import Store
-from pipeline.study import Study, Task
+from pipeline.study import Study
+from pipeline.task import Task
 from pipeline.training.runlog import Silent
 from pipeline.training.segment import run_segment
 from pipeline.training.state import State
@@ -243,8 +244,27 @@ def test_a_field_reaches_the_archs_that_have_it() -> None:
     assert archs["vit_pico"].depth == 5
     with pytest.raises(BadInput, match=r"no arch of the study \(timm\) has a field 'nam'.*did you mean 'arch.name'"):
         load(["arch=timm", "arch.nam=resnet18"])
-    with pytest.raises(BadInput, match=r"did you mean 'arch\.name' or 'study\.name'"):
-        load(["arch=timm", "name=resnet18"])
+
+
+def test_name_and_target_need_no_group(tmp_path: Path) -> None:
+    (tmp_path / "arch").mkdir()
+    (tmp_path / "arch" / "mine.yaml").write_text(
+        "# @package archs.mine\ndefaults: [{/schema/arch@_here_: timm}, _self_]\n"
+    )
+    words = ["arch=timm,vit_pico,module", "target=nets.Net", "name=resnet18", "arguments.drop_rate=0.1"]
+    archs: dict[str, Any] = load(words).config.archs
+    assert archs["timm"] == Timm(name="resnet18", arguments={"drop_rate": 0.1})
+    assert archs["module"] == Module(target="nets.Net", arguments={"drop_rate": 0.1})
+    loaded = load(["arch=timm", "name=resnet18", "study.name=x"])
+    assert loaded.config.study.name == "x" and loaded.config.archs["timm"] == Timm(name="resnet18")
+    with pytest.raises(BadInput, match="no key 'names'"):
+        load(["arch=timm", "names=resnet18"])
+    with pytest.raises(BadInput, match=r"did you mean 'arch.name' or 'study.name'"):
+        load(["arch=mine", "name=resnet18"], tmp_path)
+    with pytest.raises(BadInput, match=r"did you mean 'study.name'"):
+        load(["arch=vit_pico", "name=x"])
+    with pytest.raises(BadInput, match="no key 'target'"):
+        load(["arch=timm", "target=x.Y"])
 
 
 def test_only_a_study_with_such_an_arch_loads_torch_to_plan() -> None:

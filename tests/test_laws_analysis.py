@@ -181,7 +181,9 @@ def test_unknown_metric_is_refused() -> None:
 
 def test_several_learning_rates_compete() -> None:
     found = pretrained()
-    worse = [{**r, "digest": "w" + r["digest"], "lr": 0.1, METRIC: r[METRIC] * 1.2} for r in found if r[METRIC]]
+    worse = [
+        {**r, "digest": "w" + r["digest"], "setting": "lr=0.1", METRIC: r[METRIC] * 1.2} for r in found if r[METRIC]
+    ]
     base, more = of(found), of(found + worse)
     for one, other in zip(base.laws, more.laws, strict=True):
         assert other.params == pytest.approx(one.params)

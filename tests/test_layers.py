@@ -15,7 +15,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
     (
         3,
         (
-            *("pipeline.study", "pipeline.plan", "pipeline.price", "pipeline.store", "pipeline.lease"),
+            *("pipeline.task", "pipeline.study", "pipeline.plan", "pipeline.price", "pipeline.store", "pipeline.lease"),
             *("pipeline.ledger", "pipeline.record", "pipeline.result", "pipeline.manifest", "pipeline.placement"),
             "pipeline.job",
         ),

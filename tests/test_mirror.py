@@ -10,7 +10,8 @@ from pipeline.job import Home
 from pipeline.mirror import Mirror
 from pipeline.record import chain
 from pipeline.store import Store
-from pipeline.study import Study, Task
+from pipeline.study import Study
+from pipeline.task import Task
 from pipeline.track import Track
 from pipeline.training.segment import run_segment
 from pipeline.trial import Transfer

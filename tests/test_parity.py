@@ -122,7 +122,7 @@ def images(size: int, count: int = 2) -> Tensor:
 
 def read(arrays: dict[str, Tensor], ours: nn.Module, arch: Arch) -> dict[str, Tensor]:
     """timm's tensors under our names; the reordering is linear, so it takes gradients too."""
-    return match(arrays, LAYOUTS["timm"], arch, ours.state_dict(), "timm", head=True)
+    return match(arrays, LAYOUTS["timm"], arch, ours.state_dict(), "timm")
 
 
 def pair(case: Case) -> tuple[nn.Module, nn.Module]:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from pipeline.arch import ViT
 from pipeline.plan import Address, Plan, Work, build_plan, trial_flops
 from pipeline.recipe import Recipe, Schedule
-from pipeline.study import Parents, Study, Sweep, Task, expand
+from pipeline.study import Study, Sweep, expand
 from pipeline.subset import Dataset
+from pipeline.task import Parents, Task
 from pipeline.trial import Transfer
 
 DATA = Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100)

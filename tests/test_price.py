@@ -1,17 +1,20 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipeline.arch import ViT
+from pipeline.arch import Arch, Hybrid, ResNet, Root, ViT
 from pipeline.errors import BadInput, OverBudget
 from pipeline.ledger import Outcome, Result
 from pipeline.plan import build_plan
 from pipeline.price import Device, Throughput, quote, refuse
 from pipeline.recipe import Recipe
-from pipeline.study import Study, expand
+from pipeline.study import Study, Sweep, expand
 from pipeline.subset import Dataset
+from pipeline.task import Task
 
-DATA = Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100)
+DATA = Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100, 100)
 ARCH = ViT(patch=8, depth=2, width=16, heads=2)
 
 
@@ -77,3 +80,43 @@ def test_caps(cap: str) -> None:
     refuse(capped(cap, 1e12), told)
     with pytest.raises(OverBudget, match=cap):
         refuse(capped(cap, 1e-9), told)
+
+
+ARCHS: dict[str, Arch] = {
+    "vit_x": ARCH,
+    "resnet_x": ResNet([1, 1], 4, Root.small, 2),
+    "vit_y": ViT(patch=8, depth=1, width=16, heads=2),
+    "hybrid_x": Hybrid([1], 4, Root.small, 2, depth=1, width=16, heads=2),
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.integers(1, 50), min_size=1, max_size=4), st.sets(st.integers(1, 9), min_size=1, max_size=3))
+def test_a_row_is_a_pre_training_by_itself(budgets: set[int], seeds: set[int]) -> None:
+    """Whatever it shares, however many seeds and transfers rest on it."""
+    study = Study(data="toy", budgets=[10 * b for b in budgets], seeds=list(seeds), sizes=[100, 0])
+    study.tasks = {"t": Task(data="toy", finetune_steps=3)}
+    trials = expand(study, ARCHS, [Recipe(batch_size=10), Recipe(batch_size=10, lr=0.1)], {"toy": DATA})
+    known = set(list(trials)[::3])
+    told = quote(build_plan(trials, {"toy": DATA}, known), Throughput([], Device("g", sustained_flops=1e6)))
+    assert len(told.rows) == len(ARCHS) * 2 * len(budgets)
+    for row in told.rows:
+        arch = ARCHS[row.arch]
+        assert row.flops == 3 * arch.flops(32, 3, 10) * row.budget
+        assert row.flops_inside == 3 * arch.flops(32, 3, 10, padding=False) * row.budget
+        assert row.hours == pytest.approx(row.flops / 1e6 / 3600)
+        assert (row.trials, row.epochs) == (2 * len(seeds), row.budget / row.samples)
+    pretrained = {d for d, p in trials.items() if not p.task}
+    assert sum(row.known for row in told.rows) == len(known & pretrained)
+    order = [(row.arch, row.samples, row.budget) for row in told.rows]
+    families = ["vit_x", "vit_y", "resnet_x", "hybrid_x"]
+    assert order == sorted(order, key=lambda r: (families.index(r[0]), *r[1:]))
+    assert [r["flops"] for r in told.to_plain()["pretraining"]] == [row.flops for row in told.rows]
+
+
+def test_rows_follow_their_sweeps() -> None:
+    sweeps = {"a": Sweep(archs=["vit_y"], epochs=[2]), "b": Sweep(archs=["vit_x", "vit_y"], epochs=[1], sizes=[100])}
+    trials = expand(Study(data="toy", sweeps=sweeps), ARCHS, [Recipe(batch_size=10)], {"toy": DATA})
+    rows = quote(build_plan(trials, {"toy": DATA}), Throughput([], Device())).rows
+    assert [(r.arch, r.samples, r.epochs) for r in rows] == [("vit_y", 100, 1), ("vit_y", 1000, 2), ("vit_x", 100, 1)]
+    assert rows[0].hours is None

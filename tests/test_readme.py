@@ -35,6 +35,13 @@ def test_commands_parse(document: Path) -> None:
             load([w for w in words if "=" in w and not w.startswith("-")])
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_presets_begin_with_their_package(document: Path) -> None:
+    """Hydra reads that line before any other comment, or not at all."""
+    for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL):
+        assert "@package" not in block or block.startswith("# @package "), block
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:

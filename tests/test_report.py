@@ -172,6 +172,23 @@ def test_points_are_the_rows(rows: list[dict[str, Any]]) -> None:
         assert parents == {p["x"] for p in transfers}
 
 
+def tuned(rate: float, dev: float | None, seed: int = 0, parent: str = "p") -> dict[str, Any]:
+    return {
+        "kind": "transfer", "outcome": "done", "parent": parent, "task": "pets", "protocol": "finetune",
+        "finetune_steps": 500, "finetune_lr": rate, "transfer_seed": seed, "dev_error": dev, "test_error": 1 - rate,
+    }  # fmt: skip
+
+
+def test_the_dev_split_chooses_the_rate() -> None:
+    """By the mean over seeds, for each parent by itself; the test split has no say."""
+    grid = [tuned(0.1, 0.2), tuned(0.1, 0.5, 1), tuned(0.3, 0.3), tuned(0.3, 0.3, 1)]
+    other = [tuned(0.1, 0.1, parent="q"), tuned(0.3, 0.2, parent="q")]
+    assert series.chosen_rates([*grid, *other]) == [*grid[2:], other[0]]
+    assert series.chosen_rates([tuned(0.1, None), tuned(0.3, 0.2)]) == [tuned(0.1, None), tuned(0.3, 0.2)]
+    assert series.chosen_rates([tuned(0.1, 0.2), tuned(0.3, 0.2)]) == [tuned(0.1, 0.2)], "of equals the smaller"
+    assert series.chosen_rates([]) == []
+
+
 def test_seed_means() -> None:
     points = [{"family": "vit", "arch": "a", "x": 1.0, "y": y} for y in (0.2, 0.4)]
     assert series.means(points) == [

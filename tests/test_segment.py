@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small import ARCHS, job_of, plan_of, recipe, run_all
@@ -17,10 +18,11 @@ from pipeline.lease import Lease
 from pipeline.ledger import Ledger, Outcome
 from pipeline.placement import Precision
 from pipeline.plan import Work
-from pipeline.recipe import Optimizer, Schedule
+from pipeline.recipe import MomentumDtype, Optimizer, Schedule
 from pipeline.record import chain, partial_key, read_record, state_key
 from pipeline.store import Store
-from pipeline.study import Study, Task
+from pipeline.study import Study
+from pipeline.task import Task
 from pipeline.training.segment import run_segment
 from pipeline.training.state import read_state
 
@@ -40,15 +42,20 @@ def finals(store: Store, plan) -> dict[str, bytes | None]:
     return {k: store.get(state_key(k)) for k, s in plan.segments.items() if s.work is Work.decay}
 
 
+@pytest.mark.parametrize("schedule", [Schedule.wsd, Schedule.rsqrt])
 @pytest.mark.parametrize("arch", list(ARCHS))
-def test_sharing_is_execution_never_identity(tmp_path: Path, homes: dict[str, Home], arch: str) -> None:
+def test_sharing_is_execution_never_identity(
+    tmp_path: Path, homes: dict[str, Home], arch: str, schedule: Schedule
+) -> None:
     """A trial run alone and the same trial through shared segments: the same weights, bit for bit."""
     shared = Store(str(tmp_path / "shared"))
-    plan = plan_of(Study(data="fractal", budgets=BUDGETS), homes, [arch], dropout=0.1 if arch == "vit" else 0.0)
+    values: dict[str, Any] = {"schedule": schedule, "dropout": 0.1 if arch == "vit" else 0.0}
+    plan = plan_of(Study(data="fractal", budgets=BUDGETS), homes, [arch], **values)
+    assert plan.flops < plan.flops_unshared
     run_all(plan, homes, shared)
     for budget in BUDGETS:
         alone = Store(str(tmp_path / f"alone{budget}"))
-        single = plan_of(Study(data="fractal", budgets=[budget]), homes, [arch], dropout=0.1 if arch == "vit" else 0.0)
+        single = plan_of(Study(data="fractal", budgets=[budget]), homes, [arch], **values)
         run_all(single, homes, alone)
         for key, state in finals(alone, single).items():
             assert state is not None
@@ -95,11 +102,19 @@ def test_a_segment_held_elsewhere_is_busy(tmp_path: Path, homes: dict[str, Home]
     assert run_segment(job_of(segment, homes, store)).outcome == "busy"
 
 
-def test_a_stop_saves_and_the_rest_is_the_same(tmp_path: Path, homes: dict[str, Home]) -> None:
+RESUMED: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "sgd bf16": {"optimizer": Optimizer.sgd, "momentum_dtype": MomentumDtype.bf16, "lr": 0.03},
+    "adam bf16": {"momentum_dtype": MomentumDtype.bf16, "polyak": 0.9, "dropout": 0.1, "mixup": 0.2},
+}
+
+
+@pytest.mark.parametrize("values", list(RESUMED.values()), ids=list(RESUMED))
+def test_a_stop_saves_and_the_rest_is_the_same(tmp_path: Path, homes: dict[str, Home], values: dict[str, Any]) -> None:
     """The driver asks to stop in the middle; afterwards the state is that of an undisturbed run."""
     study = Study(data="fractal", budgets=[1600])
     undisturbed, store = Store(str(tmp_path / "a")), Store(str(tmp_path / "b"))
-    plan = plan_of(study, homes, ["vit"])
+    plan = plan_of(study, homes, ["vit"], **values)
     run_all(plan, homes, undisturbed)
     first = plan.segments[plan.order[0]]
     job = replace(job_of(first, homes, store, heartbeat_seconds=0.01), stop_key="stop/x")
@@ -166,10 +181,10 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, homes: dict[s
 @pytest.mark.parametrize("optimizer", list(Optimizer))
 def test_bf16_trains_and_is_recorded(tmp_path: Path, homes: dict[str, Home], optimizer: Optimizer) -> None:
     store = Store(str(tmp_path))
-    plan = plan_of(Study(data="fractal", budgets=[160]), homes, ["vit", "resnet"], clip=1.0, optimizer=optimizer)
+    plan = plan_of(Study(data="fractal", budgets=[160]), homes, list(ARCHS), clip=1.0, optimizer=optimizer)
     run_all(plan, homes, store, precision=Precision.bf16)
     results = Ledger(store).results()
-    assert len(results) == 2
+    assert len(results) == len(ARCHS)
     assert all(r.outcome is Outcome.done and r.cost["precision"] == "bf16" for r in results)
 
 

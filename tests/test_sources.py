@@ -18,7 +18,7 @@ from PIL import Image
 
 from data_prep.encode import encode
 from data_prep.prepare import prepare
-from data_prep.sources import DigitsSource, FractalSource, ImageSource, Record, Source
+from data_prep.sources import DeclaredSource, DigitsSource, FractalSource, ImageSource, Record, Source
 from data_prep.sources.cifar import ALLOWED
 from pipeline.errors import BadInput
 
@@ -431,3 +431,15 @@ def test_fashion_mnist_is_read_whole() -> None:
     records = read(FASHION)
     assert len(records) == 70_000
     assert sum(r.split == "test" for r in records) == 10_000
+
+
+def test_a_declared_data_set_has_facts_and_no_images(tmp_path: Path) -> None:
+    source = DeclaredSource(samples=303_000_000, classes=5, image_size=224, reason="it is private, take another")
+    facts = source.facts("jft")
+    assert (facts.samples, facts.classes, facts.image_size, facts.val_samples) == (303_000_000, 5, 224, 0)
+    with pytest.raises(BadInput, match=r"only declared.*: it is private, take another"):
+        prepare(source, "jft", tmp_path)
+    assert source.fingerprint() == DeclaredSource(samples=303_000_000, classes=5, image_size=224).fingerprint()
+    for samples, classes in ((0, 5), (10, -1)):
+        with pytest.raises(BadInput, match="declared data set"):
+            DeclaredSource(samples=samples, classes=classes)

@@ -1,5 +1,6 @@
 """Training: cut steps, averages, masks and memory savings never change what is computed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,21 @@ import torch
 from small import ARCHS, plan_of, run_all
 from torch import nn
 
+from pipeline.arch import ViT
 from pipeline.errors import BadInput
 from pipeline.job import Home
+from pipeline.ledger import Ledger
 from pipeline.models.build import build, recompute_activations
 from pipeline.models.resnet import KernelsOnce, StdConv
 from pipeline.plan import Plan, Work
-from pipeline.recipe import Optimizer
+from pipeline.recipe import Loss, Optimizer
 from pipeline.record import state_key
 from pipeline.store import Store
 from pipeline.study import Study
+from pipeline.task import Task
+from pipeline.training.evaluate import evaluate
 from pipeline.training.module import Average
+from pipeline.training.pretrain import open_reader
 from pipeline.training.state import State, read_state
 
 REGULARISED: dict[str, Any] = {
@@ -126,6 +132,53 @@ def test_a_finished_trial_is_its_average(tmp_path: Path, fractal: Home) -> None:
     moved = [sum(float((s.model[k] - start[k]).norm()) for k in start) for s in (averaged, plain)]
     assert averaged.average == {}
     assert 0.2 * moved[1] < moved[0] < 0.9 * moved[1]
+
+
+def test_the_average_is_what_is_evaluated(tmp_path: Path, fractal: Home) -> None:
+    """Its Result is that of the stored average, which the weights themselves would not give."""
+    store = Store(str(tmp_path))
+    plan = plan_of(Study(data="fractal", budgets=[320]), {"fractal": fractal}, ["vit"], polyak=0.95, lr=0.02)
+    run_all(plan, {"fractal": fractal}, store)
+    (result,) = Ledger(store).results()
+    model = build(ARCHS["vit"], fractal.dataset.image_size, 3, fractal.dataset.classes, 0)
+    model.load_state_dict(final(plan, store).model)
+    scores = evaluate(model, open_reader(fractal.folder, "val", 1.0))
+    assert (scores["error"], scores["loss"]) == (result.metrics["val_error"], result.metrics["val_loss"])
+    plain = end(tmp_path / "plain", fractal, "vit", lr=0.02)
+    model.load_state_dict(plain.model)
+    assert evaluate(model, open_reader(fractal.folder, "val", 1.0))["loss"] != scores["loss"]
+
+
+@pytest.mark.parametrize("arch", list(ARCHS))
+def test_the_sigmoid_loss_starts_at_the_heads_bias(tmp_path: Path, fractal: Home, arch: str) -> None:
+    """The head's kernel is zero, so the first loss is known: softplus of the bias for each class, less one bias."""
+    store, bias = Store(str(tmp_path)), -3.0
+    values: dict[str, Any] = {"loss": Loss.sigmoid, "head_bias": bias, "lr": 1e-12}
+    plan = plan_of(Study(data="fractal", budgets=[96]), {"fractal": fractal}, [arch], **values)
+    run_all(plan, {"fractal": fractal}, store)
+    (result,) = Ledger(store).results()
+    expected = fractal.dataset.classes * math.log1p(math.exp(bias)) - bias
+    assert result.metrics["train_loss"] == pytest.approx(expected, rel=1e-4)
+    assert torch.all((final(plan, store).model["head.bias"] - bias).abs() < 1e-6)
+
+
+def test_the_pre_logits_layer_is_trained_and_dropped_at_fine_tuning(
+    tmp_path: Path, fractal: Home, digits: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHS, "headed", ViT(patch=8, depth=1, width=16, heads=2, pre_logits=True))
+    store, homes = Store(str(tmp_path)), {"fractal": fractal, "digits": digits}
+    study = Study(data="fractal", budgets=[320], tasks={"d": Task("digits", finetune_steps=2)})
+    plan = plan_of(study, homes, ["headed"])
+    run_all(plan, homes, store)
+    states = {s.work: read_state(store, state_key(k)) for k, s in plan.segments.items()}
+    trained, tuned = states[Work.decay], states[Work.transfer]
+    assert trained and tuned
+    start = build(ARCHS["headed"], 16, 3, fractal.dataset.classes, 0).state_dict()
+    assert not torch.allclose(trained.model["pre_logits.0.weight"], start["pre_logits.0.weight"], atol=1e-5)
+    assert not [name for name in tuned.model if name.startswith("pre_logits")]
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model = build(ARCHS["headed"], 16, 3, 5, 0)
+    assert model.features(x).abs().max() < 1, "tanh"  # type: ignore[operator]
 
 
 def test_budgets_share_a_trunk_with_its_average(tmp_path: Path, fractal: Home) -> None:

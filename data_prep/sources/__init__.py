@@ -1,10 +1,16 @@
 """Sources: where images and labels come from. One small file each; add a file and name it here."""
 
 from data_prep.sources.base import Order, Record, Source
+from data_prep.sources.declared import DeclaredSource
 from data_prep.sources.digits import DigitsSource
 from data_prep.sources.fractal import FractalSource
 from data_prep.sources.images import ImageSource
 
-SOURCES: dict[str, type[Source]] = {"fractal": FractalSource, "digits": DigitsSource, "images": ImageSource}
+SOURCES: dict[str, type[Source]] = {
+    "fractal": FractalSource,
+    "digits": DigitsSource,
+    "images": ImageSource,
+    "declared": DeclaredSource,
+}
 
-__all__ = ["SOURCES", "DigitsSource", "FractalSource", "ImageSource", "Order", "Record", "Source"]
+__all__ = ["SOURCES", "DeclaredSource", "DigitsSource", "FractalSource", "ImageSource", "Order", "Record", "Source"]

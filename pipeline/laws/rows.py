@@ -38,12 +38,11 @@ def points_from_rows(rows: Sequence[Row], metric: str) -> Selection:
     convention = _single(runs, "flops_convention", "FLOPs conventions", "laws on different compute axes do not compare")
     _single(runs, "dataset", "upstream data sets", "errors on different data do not compare")
     _known_metric(runs, metric)
-    several = len({row.get("lr") for row in runs}) > 1 or len({row.get("schedule") for row in runs}) > 1
     largest = max((_number(row.get("samples")) for row in runs), default=0.0)
     compute = [row for row in runs if _number(row.get("samples")) == largest]
     data, rule = _data_rows(runs)
     chosen = {"compute": compute, "data": data}
-    points = {axis: [_point(row, COLUMNS[axis], metric, several) for row in chosen[axis]] for axis in COLUMNS}
+    points = {axis: [_point(row, COLUMNS[axis], metric) for row in chosen[axis]] for axis in COLUMNS}
     missing = []
     if len({p.x for p in points["data"]}) < 2:
         points["data"] = []
@@ -77,14 +76,13 @@ def _data_rows(runs: list[Row]) -> tuple[list[Row], str]:
     return chosen, "at the largest budget of each size (the budget follows the size)"
 
 
-def _point(row: Row, column: str, metric: str, several: bool) -> Point:
+def _point(row: Row, column: str, metric: str) -> Point:
     outcome, reason = str(row.get("outcome", "done")), str(row.get("reason") or "").strip()
     excluded, value = "", row.get(metric)
     if outcome != "done":
         excluded = f"{outcome}: {reason or 'no reason recorded'}"
     elif not isinstance(value, int | float) or isinstance(value, bool):
         excluded = f"it has no {metric}"
-    setting = f"lr={row.get('lr')} {row.get('schedule') or ''}".strip() if several else ""
     return Point(
         family=str(row.get("family") or "unnamed family"),
         arch=str(row.get("arch") or ""),
@@ -92,7 +90,7 @@ def _point(row: Row, column: str, metric: str, several: bool) -> Point:
         x=_number(row.get(column)),
         y=math.nan if excluded else float(value or 0),
         run=str(row.get("digest", "")),
-        setting=setting,
+        setting=str(row.get("setting") or ""),
         excluded=excluded,
     )
 

@@ -15,10 +15,9 @@ from pipeline.models.layouts.arrays import read_arrays, write_arrays
 from pipeline.models.layouts.bit_npz import plain
 from pipeline.models.layouts.match import holds, match
 from pipeline.models.layouts.own import Description, Own, parse_description
-from pipeline.models.positions import Grid, grid_of, pixels, resize, square
+from pipeline.models.positions import POSITIONS, Grid, grid_of, pixels, resize, square
 
-POSITIONS = "encoder.pos_embed"
-DESCRIPTION = "model"
+DESCRIPTION = "crossover_model"
 """Metadata key of our own files."""
 HEADS = ("keep", "zero")
 
@@ -33,6 +32,8 @@ class Checkpoint:
     layout: Layout
     description: Description | None = None
     """Of our own files."""
+    grid: Grid | None = None
+    """Rows and columns of its position embeddings, where it is known that they are no square."""
 
     def model(
         self,
@@ -42,23 +43,21 @@ class Checkpoint:
         classes: int,
         grid: Grid | None = None,
         head: str = "keep",
-        old_grid: Grid | None = None,
     ) -> nn.Module:
         """The weights in a model; see ``load_checkpoint``."""
-        keep = _keeps(head)
-        arch = arch if keep else without_pre_logits(arch)
+        fresh = _is_zero(head)
+        arch = without_pre_logits(arch) if fresh else arch
         model = _empty(arch, image_size, channels, classes)
         wanted: dict[str, Tensor] = model.state_dict()
         if POSITIONS in wanted:
             wanted[POSITIONS] = self._positions(arch, wanted)
-        state = match(self.arrays, self.layout, arch, wanted, self.where, keep)
-        if not keep:
-            state |= {n: torch.zeros(t.shape) for n, t in wanted.items() if n.startswith("head.")}
+        zeros = {name: torch.zeros(wanted[name].shape) for name in _head_names(model)} if fresh else {}
+        state = match(self.arrays, self.layout, arch, wanted, self.where, zeros) | zeros
         if POSITIONS in state:
             assert isinstance(arch, ViT | Hybrid) and isinstance(model.encoder, nn.Module)
-            new, old = grid or grid_of(arch, image_size), old_grid or (self.description and self.description.grid)
+            new = grid or grid_of(arch, image_size)
             assert new is not None
-            state[POSITIONS] = self._resized(state[POSITIONS], new, old, arch.pool is Pool.cls)
+            state[POSITIONS] = self._resized(state[POSITIONS], new, self.grid, arch.pool is Pool.cls)
             model.encoder.pos_embed = nn.Parameter(state[POSITIONS].to("meta"))
         model.load_state_dict(state, assign=True)
         return model
@@ -72,7 +71,10 @@ class Checkpoint:
         if self.description:
             return self.description
         if not isinstance(arch, ViT | Hybrid | ResNet):
-            raise BadInput(f"{self.where}: only weights of {', '.join(FAMILIES)} are converted, not arch={arch.kind}.")
+            raise BadInput(
+                f"{self.where} does not say what images it takes, which no rule tells for arch={arch.kind}: "
+                f"only {', '.join(FAMILIES)} are converted from such files."
+            )
         wanted = _empty(arch, _some_image(arch), 3, 1).state_dict()
         entries = list(self.layout.entries(arch, wanted.keys()))
         head = holds(self.arrays, entries, "head.bias")
@@ -83,10 +85,10 @@ class Checkpoint:
         size = _some_image(arch)
         if POSITIONS in wanted:
             assert isinstance(arch, ViT | Hybrid)
-            grid = square(self._positions(arch, wanted).shape[1] - (arch.pool is Pool.cls))
+            grid = self.grid or square(self._positions(arch, wanted).shape[1] - (arch.pool is Pool.cls))
             size = grid[0] * pixels(arch) if grid else size
         classes = head[1].shape[0] if head and head[1].ndim == 1 else 0
-        return Description(arch, size, kernel[0].read([kernel[1]])[0].shape[1], classes)
+        return Description(arch, size, kernel[0].read([kernel[1]])[0].shape[1], classes, self.grid)
 
     def _positions(self, arch: Arch, wanted: Mapping[str, Tensor]) -> Tensor:
         """Positions (1, T, D) on the meta device, T as in the file, if that has any."""
@@ -105,13 +107,16 @@ class Checkpoint:
             raise BadInput(f"{self.where}: {error}") from error
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Raises BadInput when ``path`` is no checkpoint of a known layout, or damaged."""
+def open_checkpoint(path: Path, grid: Grid | None = None) -> Checkpoint:
+    """``grid`` is that of its positions, if no square. Raises BadInput for a file damaged or of no known layout."""
     arrays, metadata = read_arrays(path)
     if text := metadata.get(DESCRIPTION):
-        return Checkpoint(str(path), arrays, Own(), parse_description(text, str(path)))
-    arrays = {plain(key): value for key, value in arrays.items()}
-    return Checkpoint(str(path), arrays, detect(arrays, str(path)))
+        told = parse_description(text, str(path))
+        return Checkpoint(str(path), arrays, Own(), told, told.grid)
+    numbered, arrays = arrays, {plain(key): value for key, value in arrays.items()}
+    if len(arrays) < len(numbered):
+        raise BadInput(f"{path} numbers two layers alike but for a number: take a whole file.")
+    return Checkpoint(str(path), arrays, detect(arrays, str(path), grid), grid=grid)
 
 
 def load_checkpoint(
@@ -131,7 +136,7 @@ def load_checkpoint(
     ``"zero"`` puts a fresh zero layer in the place of both layers of the old one (arXiv 2010.11929, section 3.2).
     Raises BadInput naming the key, its shape and the shape wanted.
     """
-    return open_checkpoint(path).model(arch, image_size, channels, classes, grid, head, old_grid)
+    return open_checkpoint(path, old_grid).model(arch, image_size, channels, classes, grid, head)
 
 
 def save_model(
@@ -151,18 +156,13 @@ def load_model(path: Path) -> tuple[nn.Module, Description]:
 
 
 def write_checkpoint(path: Path, model: nn.Module, told: Description, to: str) -> None:
-    """A model as a file in one of ``LAYOUTS``. Raises BadInput when the layout cannot hold it."""
+    """A model as a file in one of ``LAYOUTS``. Raises BadInput when the layout cannot hold it, or the model is not what
+    it is told to be."""
     layout = LAYOUTS[to]
-    if path.suffix not in layout.suffixes:
-        raise BadInput(f"The {to} layout is written to {' or '.join(layout.suffixes)}, not {path.name}.")
+    check_suffix(path, to)
     state = model.state_dict()
-    if POSITIONS in state:
-        grid = told.grid or grid_of(told.arch, told.image_size)
-        resize(state[POSITIONS], grid or (0, 0), grid, cls="encoder.cls" in state)
+    _check_told(state, told)
     entries = list(layout.entries(told.arch, state.keys()))
-    names = {name for entry in entries for name in entry.ours}
-    if names != state.keys():
-        raise BadInput(f"The model is not of that arch: they differ in {min(names ^ state.keys())}.")
     arrays = {
         key: array
         for entry in entries
@@ -171,15 +171,41 @@ def write_checkpoint(path: Path, model: nn.Module, told: Description, to: str) -
     write_arrays(path, arrays, {DESCRIPTION: told.to_json()} if to == "crossover" else {})
 
 
+def check_suffix(path: Path, to: str) -> None:
+    suffixes = LAYOUTS[to].suffixes
+    if path.suffix not in suffixes:
+        raise BadInput(f"The {to} layout is written to {' or '.join(suffixes)}, not {path.name}.")
+
+
 def without_pre_logits(arch: Arch) -> Arch:
     """As fine-tuning leaves it."""
     return replace(arch, pre_logits=False) if isinstance(arch, ViT | Hybrid) else arch
 
 
-def _keeps(head: str) -> bool:
+def _check_told(state: Mapping[str, Tensor], told: Description) -> None:
+    """The shapes of the weights against those of the description."""
+    wanted: dict[str, Tensor] = _empty(told.arch, told.image_size, told.channels, told.classes).state_dict()
+    if POSITIONS in wanted and told.grid:
+        _, tokens, width = wanted[POSITIONS].shape
+        tokens += told.grid[0] * told.grid[1] - (tokens - ("encoder.cls" in wanted))
+        wanted[POSITIONS] = torch.empty(1, tokens, width, device="meta")
+    for name in sorted(state.keys() | wanted.keys()):
+        found, due = (tuple(s[name].shape) if name in s else "none" for s in (state, wanted))
+        if found != due:
+            raise BadInput(f"The model is not what it is told to be: its {name} has the shape {found}, not {due}.")
+
+
+def _head_names(model: nn.Module) -> list[str]:
+    """Of the parameters of its last layer, wherever that lies."""
+    assert isinstance(model.head, nn.Linear)
+    head = list(model.head.parameters())
+    return [n for n, p in model.named_parameters(remove_duplicate=False) if any(p is h for h in head)]
+
+
+def _is_zero(head: str) -> bool:
     if head not in HEADS:
         raise BadInput(f"head={head} is neither keep nor zero.")
-    return head == "keep"
+    return head == "zero"
 
 
 def _empty(arch: Arch, image_size: int, channels: int, classes: int) -> nn.Module:

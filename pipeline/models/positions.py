@@ -14,6 +14,8 @@ from pipeline.errors import BadInput
 
 Grid = tuple[int, int]
 """(rows, columns) of tokens."""
+POSITIONS = "encoder.pos_embed"
+"""Their name in the weights of a ViT or Hybrid."""
 
 
 def square(rows: int) -> Grid | None:
@@ -36,7 +38,8 @@ def resize(pos_1TD: Tensor, new: Grid, old: Grid | None = None, cls: bool = True
     if old is None or old[0] * old[1] != rows:
         given = f"not {old[0]} x {old[1]}" if old else "not a square"
         raise BadInput(
-            f"There are position embeddings of {rows} patches, {given}: give the rows and columns they have."
+            f"There are position embeddings of {rows} patches, {given}: give the rows and columns they have "
+            "(--source-grid)."
         )
     if old == new:
         return pos_1TD

@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         b, t, d = x_BTD.shape
-        q, k, v = self.qkv(x_BTD).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (y.view(b, t, self.heads, -1).transpose(1, 2) for y in self.qkv(x_BTD).chunk(3, dim=-1))
         y_BTD = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, d)
         return self.dropout(self.out(y_BTD))
 

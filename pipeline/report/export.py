@@ -22,7 +22,8 @@ COLUMNS: dict[str, type] = {
     "samples": int, "budget": int, "epochs": float, "seed": int, "lr": float, "train_flops": float,
     "forward_flops": float, "flops_convention": str, "device_seconds": float, "device": str, "outcome": str,
     "reason": str, "log": str, "val_error": float, "val_loss": float, "train_loss": float, "parent": str,
-    "task": str, "protocol": str, "shots": int, "test_error": float, "finished": str,
+    "task": str, "protocol": str, "shots": int, "finetune_steps": int, "finetune_lr": float, "dev_error": float,
+    "test_error": float, "finished": str,
     "crossover_version": str, "torch_version": str,
 }  # fmt: skip
 TABLES = ("csv", "parquet", "latex")

@@ -23,7 +23,8 @@ _CONVENTIONS = {
     "compute executed": "what was really run: work that several trials share is counted once.",
     "device time": "of a trial: its own segments and the shared trunk it rests on; of the study: what ran.",
     "images, seen": "unique training images; images shown to the model, repeats included.",
-    "result": "of a pre-training: the study's metric; of a transfer: error on the task's test split.",
+    "result": "of a pre-training: the study's metric; of a transfer: error on the task's test split. "
+    "Of several fine-tuning rates the charts show the one that is best on the task's validation split.",
     "diverged, failed": "a loss that exploded is a result and stays; a trial that broke runs again.",
     "interval": "percentile interval of the bootstrap at the stated level.",
 }

@@ -73,12 +73,30 @@ def transfer_panels(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     """One panel for each task and protocol: test error against the FLOPs of the parent's pre-training."""
     parents = {r.get("digest"): r for r in rows if r.get("kind", "pretrain") == "pretrain"}
     panels: dict[tuple[str, str, int], list[Row]] = {}
-    for row in finished(rows, "transfer"):
+    for row in chosen_rates(finished(rows, "transfer")):
         parent = parents.get(row.get("parent"), {})
         merged = {**row, "x_flops": parent.get("train_flops") or row.get("train_flops")}
         shots = int(numbers.finite(row.get("shots")) or 0)
         panels.setdefault((str(row.get("task", "")), str(row.get("protocol", "")), shots), []).append(merged)
     return [(_panel_title(*key), _points(panels[key], "x_flops", "test_error")) for key in sorted(panels)]
+
+
+def chosen_rates(rows: list[Row]) -> list[Row]:
+    """Of a parent's fine-tunings on one task, those at the rate that is best on the dev split, in the mean over seeds.
+
+    All of them where a dev error is missing: the test split chooses nothing.
+    """
+    grids: dict[tuple[Any, ...], dict[Any, list[Row]]] = {}
+    for row in rows:
+        key = tuple(row.get(name) for name in ("parent", "task", "protocol", "shots", "finetune_steps"))
+        grids.setdefault(key, {}).setdefault(row.get("finetune_lr"), []).append(row)
+    kept: list[Row] = []
+    for rates in grids.values():
+        errors = {rate: [numbers.finite(r.get("dev_error")) for r in tuned] for rate, tuned in rates.items()}
+        scores = {rate: fmean(e for e in found if e is not None) for rate, found in errors.items() if None not in found}
+        best = min(scores, key=lambda rate: (scores[rate], rate)) if len(scores) == len(rates) else None
+        kept += [row for rate, tuned in rates.items() if best in (None, rate) for row in tuned]
+    return kept
 
 
 def means(points: list[Row]) -> list[Row]:

@@ -191,7 +191,8 @@ def _work(row: Row, metric: str) -> tuple[str, float | None, str]:
     if row.get("kind") == "transfer":
         shots = f" {row['shots']}" if row.get("shots") else ""
         how = numbers.words(str(row.get("protocol") or "transfer"))
-        name, field = f"{row.get('task') or ''} {how}{shots}".strip(), "test_error"
+        rate = f" at {row['finetune_lr']:g}" if row.get("finetune_lr") else ""
+        name, field = f"{row.get('task') or ''} {how}{shots}{rate}".strip(), "test_error"
     else:
         name, field = "pretrain", metric
     value = numbers.finite(row.get(field))

@@ -5,17 +5,20 @@ from pipeline.trial import FineTune
 
 
 def finetune_recipe(protocol: FineTune) -> Recipe:
-    """No augmentation: the same protocol must suit digits, which may not be mirrored, and natural images."""
+    """No augmentation unless asked for: the protocol must suit digits too, which may not be mirrored."""
+    warmup = protocol.warmup_steps
     return Recipe(
         batch_size=protocol.batch_size,
         optimizer=Optimizer.sgd,
         lr=protocol.lr,
         schedule=Schedule.cosine,
-        warmup=protocol.steps * protocol.batch_size // 10,
+        warmup=protocol.steps * protocol.batch_size // 10 if warmup is None else warmup * protocol.batch_size,
         weight_decay=0.0,
         momentum=0.9,
+        momentum_dtype=protocol.momentum_dtype,
         clip=1.0,
         loss=Loss.softmax,
         crop_padding=0,
-        flip=False,
+        crop_area=protocol.crop_area,
+        flip=protocol.flip,
     )

@@ -9,9 +9,10 @@ from torch import nn
 
 from pipeline.job import Job
 from pipeline.models.build import build, reset_head
+from pipeline.models.positions import POSITIONS, grid_of, resize
 from pipeline.plan import forward_flops
 from pipeline.record import state_key
-from pipeline.subset import Dataset, Subset
+from pipeline.subset import Subset
 from pipeline.training.evaluate import evaluate, features
 from pipeline.training.fit import Stretch, device_of, fit, start_state
 from pipeline.training.pretrain import Done, guess_loss, open_reader
@@ -75,20 +76,29 @@ def _fine_tune(
     test = open_reader(home.folder, "test", job.placement.cache_gib)
     scores = evaluate(fitted.module.model, test, job.placement.precision)
     metrics = {"test_error": scores["error"], "test_loss": scores["loss"]}
+    if data.val_samples:  # what a learning rate is chosen by; the test split never is
+        dev = open_reader(home.folder, "val", job.placement.cache_gib)
+        metrics["dev_error"] = evaluate(fitted.module.model, dev, job.placement.precision)["error"]
     seconds = fitted.seconds + time.monotonic() - began
     return Done(replace(fitted.state, optimizer={}), fitted.curve, metrics, seconds, fitted.samples_per_second)
 
 
 def _parent_model(job: Job, trial: Transfer) -> nn.Module:
-    """The parent with its trained weights. Raises RuntimeError when its state is gone."""
+    """The parent with its trained weights, for images of the task's size: positions are interpolated to it.
+
+    Raises RuntimeError when its state is gone.
+    """
     parent = trial.parent
-    upstream: Dataset = job.homes[parent.subset.dataset].dataset
+    upstream, target = (job.homes[d].dataset for d in (parent.subset.dataset, trial.dataset))
     assert job.segment.start is not None
     key = job.segment.start.key
     state = read_end_state(job.store, key)
     if state is None:
         gone = job.store.describe(state_key(key))
         raise RuntimeError(f"the parent's state {gone} is gone; run the command again to remake it")
-    model = build(parent.arch, upstream.image_size, upstream.channels, upstream.classes, parent.seed)
+    model = build(parent.arch, target.image_size, upstream.channels, upstream.classes, parent.seed)
+    new, old = (grid_of(parent.arch, d.image_size) for d in (target, upstream))
+    if new and old:
+        state.model[POSITIONS] = resize(state.model[POSITIONS], new, old, "encoder.cls" in state.model)
     model.load_state_dict(state.model)
     return model

@@ -7,7 +7,8 @@ from torch import Tensor
 from pipeline.arch import Arch, ResNet
 from pipeline.errors import BadInput
 from pipeline.models.layouts import bit_npz, own, timm_state, vit_npz
-from pipeline.models.layouts.layout import HEAD, Layout
+from pipeline.models.layouts.layout import Layout
+from pipeline.models.positions import Grid
 
 LAYOUTS: dict[str, Layout] = {
     "original": vit_npz.VitNpz(),
@@ -21,11 +22,12 @@ LAYOUTS: dict[str, Layout] = {
 """Those that are written, by the name of ``--to``."""
 
 
-def detect(arrays: Mapping[str, Tensor], where: str) -> Layout:
-    """The layout of a file's arrays. Raises BadInput when they are of none."""
-    for module in (own, bit_npz, vit_npz, timm_state):
-        if found := module.find(arrays):
-            return found
+def detect(arrays: Mapping[str, Tensor], where: str, grid: Grid | None = None) -> Layout:
+    """The layout of a file's arrays. ``grid`` is that of its positions, where known. Raises BadInput when they are of
+    none."""
+    found = own.find(arrays) or bit_npz.find(arrays) or vit_npz.find(arrays, grid) or timm_state.find(arrays)
+    if found:
+        return found
     some = ", ".join(sorted(arrays)[:3]) or "none"
     raise BadInput(f"{where} is no checkpoint of a known layout ({', '.join(LAYOUTS)}): its keys are {some} ...")
 
@@ -37,4 +39,4 @@ def usual(suffix: str, arch: Arch) -> str:
     return "timm" if suffix in (".pth", ".pt", ".bin") else "crossover"
 
 
-__all__ = ["HEAD", "LAYOUTS", "Layout", "detect", "usual"]
+__all__ = ["LAYOUTS", "Layout", "detect", "usual"]

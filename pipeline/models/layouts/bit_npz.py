@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.arch import Arch, ResNet
 from pipeline.errors import BadInput
 from pipeline.models.layouts.entry import Entry, kernel, norm, one, same
-from pipeline.models.layouts.layout import official_root, places, projected
+from pipeline.models.layouts.layout import official_backbone, places, projected
 
 CONV = "standardized_conv2d"
 NUMBERED = re.compile(r"(standardized_conv2d|group_norm|conv2d)_\d+(?=/)")
@@ -25,7 +25,7 @@ class BitNpz:
     def entries(self, arch: Arch, names: Collection[str]) -> Iterator[Entry]:
         if not isinstance(arch, ResNet):
             raise BadInput(f"The bit layout holds ResNets, not arch={arch.kind}.")
-        official_root(self.name, arch)
+        official_backbone(self.name, arch)
         at = self.prefix
         yield kernel("backbone.root", f"{at}root_block/{CONV}")
         for index, stage, unit in places(arch):
@@ -47,4 +47,4 @@ def plain(key: str) -> str:
 
 
 def find(arrays: Mapping[str, Tensor]) -> BitNpz | None:
-    return BitNpz() if any(key.startswith("resnet/root_block/") for key in arrays) else None
+    return BitNpz() if any(key.startswith("resnet/") for key in arrays) else None

@@ -10,6 +10,9 @@ from pipeline.models.layouts.entry import Entry
 HEAD = ("head", "pre_logits")
 """How the keys of both layers of a head begin, here and in every layout (after its prefix)."""
 
+GROUPS = 32
+"""Of every GroupNorm, in the paper's code and in timm."""
+
 
 class Layout(Protocol):
     @property
@@ -32,15 +35,17 @@ class Layout(Protocol):
 
 def transformer(layout: str, arch: Arch) -> ViT | Hybrid:
     if isinstance(arch, ViT | Hybrid):
-        official_root(layout, arch)
+        official_backbone(layout, arch)
         return arch
     raise BadInput(f"The {layout} layout holds ViTs and hybrids, not arch={arch.kind}.")
 
 
-def official_root(layout: str, arch: ViT | Hybrid | ResNet) -> None:
-    if not isinstance(arch, ViT) and arch.root is not Root.imagenet:
+def official_backbone(layout: str, arch: ViT | Hybrid | ResNet) -> None:
+    """Other programs fix what their files do not say."""
+    if not isinstance(arch, ViT) and (arch.root is not Root.imagenet or arch.groups != GROUPS):
         raise BadInput(
-            f"The {layout} layout knows one root (arch.root=imagenet), not {arch.root.name}: use --to crossover."
+            f"The {layout} layout knows one root and {GROUPS} groups, not arch.root={arch.root.name} "
+            f"arch.groups={arch.groups}: use --to crossover."
         )
 
 

@@ -1,7 +1,8 @@
 """Match: the arrays of a file against the parameters that a model wants, strictly."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor
 
 from pipeline.arch import Arch
@@ -11,28 +12,35 @@ from pipeline.models.layouts.layout import HEAD, Layout
 
 
 def match(
-    arrays: Mapping[str, Tensor], layout: Layout, arch: Arch, wanted: Mapping[str, Tensor], where: str, head: bool
+    arrays: Mapping[str, Tensor],
+    layout: Layout,
+    arch: Arch,
+    wanted: Mapping[str, Tensor],
+    where: str,
+    left: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """Our parameters, by name, in the shapes of ``wanted`` (meta tensors serve).
 
-    Without ``head`` the file's is left where it is. Raises BadInput for a key that is missing, of another shape, or
-    one that nothing wants.
+    ``left`` names those of the head, if the file's stays where it is. Raises BadInput for a key that is missing, of
+    another shape or kind of number, or one that nothing wants.
     """
     found: dict[str, Tensor] = {}
     used: set[str] = set()
     for entry in layout.entries(arch, wanted.keys()):
-        if not head and entry.ours[0].startswith(HEAD):
-            continue
-        shapes = [tuple(t.shape) for t in entry.write([wanted[name] for name in entry.ours])]
-        taken = [_take(arrays, key, shape, where) for key, shape in zip(entry.theirs, shapes, strict=True)]
-        found.update((n, t.contiguous().clone()) for n, t in zip(entry.ours, entry.read(taken), strict=True))
         used.update(entry.theirs)
+        if entry.ours[0] in left:
+            continue
+        models = entry.write([wanted[name] for name in entry.ours])
+        taken = [_take(arrays, key, model, where) for key, model in zip(entry.theirs, models, strict=True)]
+        for name, tensor in zip(entry.ours, entry.read(taken), strict=True):
+            found[name] = tensor.clone(memory_format=torch.contiguous_format)
     for key in arrays:
-        _refuse_foreign(key, layout.prefix, used, where, head)
+        _refuse_foreign(key, layout.prefix, used, where, head=not left)
     return found
 
 
-def _take(arrays: Mapping[str, Tensor], key: str, shape: tuple[int, ...], where: str) -> Tensor:
+def _take(arrays: Mapping[str, Tensor], key: str, wanted: Tensor, where: str) -> Tensor:
+    shape = tuple(wanted.shape)
     hint = "a fresh one comes with --head zero" if "head" in key else "check arch="
     if key not in arrays:
         raise BadInput(f"{where} has no {key}, which must have the shape {shape}: {hint}, or take a whole file.")
@@ -41,6 +49,8 @@ def _take(arrays: Mapping[str, Tensor], key: str, shape: tuple[int, ...], where:
         array = array.reshape(shape)
     if tuple(array.shape) != shape:
         raise BadInput(f"{where}: {key} has the shape {tuple(array.shape)}, but {shape} is wanted: {hint}.")
+    if array.is_floating_point() != wanted.is_floating_point():
+        raise BadInput(f"{where}: {key} holds numbers of type {array.dtype}, but {wanted.dtype} is wanted.")
     return array
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -58,9 +58,12 @@ def parse_description(text: str, where: str) -> Description:
         plain = json.loads(text)
         if plain["format"] > FORMAT:
             raise BadInput(f"{where} was written by a newer Crossover: upgrade to read it.")
-        grid = tuple(plain["grid"]) if plain["grid"] else None
-        arch = parse_arch(plain["arch"])
-        return Description(arch, plain["image_size"], plain["channels"], plain["classes"], grid)
+        rows, columns = plain["grid"] or (0, 0)
+        grid = (_value(int, rows), _value(int, columns)) if plain["grid"] else None
+        sizes = [_value(int, plain[name]) for name in ("image_size", "channels", "classes")]
+        if min(*sizes, *(grid or ())) < 1:
+            raise ValueError("a size is not positive")
+        return Description(parse_arch(plain["arch"]), *sizes, grid=grid)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"The description in {where} is damaged ({error}): take the file from its source again."
@@ -82,7 +85,12 @@ def _value(kind: Any, plain: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind[plain]
     if isinstance(plain, dict) and set(plain) == {"float"}:
-        return float(plain["float"])
+        plain = float(plain["float"])
     if isinstance(plain, dict):
         return {key: _value(Any, member) for key, member in plain.items()}
+    if isinstance(plain, list):
+        (member_kind,) = get_args(kind) or (Any,)
+        return [_value(member_kind, member) for member in plain]
+    if kind is not Any and not isinstance(plain, get_origin(kind) or kind):
+        raise ValueError(f"{plain!r} is no {kind.__name__}")
     return plain

@@ -1,14 +1,17 @@
-"""timm's VisionTransformer, its hybrids (HybridEmbed on a ResNetV2 with preact=False) and its BiT ResNetV2."""
+"""timm's VisionTransformer, its hybrids (HybridEmbed on a ResNetV2 with preact=False) and its BiT ResNetV2.
+
+A model that timm itself built has its own names, whatever it is.
+"""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from pipeline.arch import Arch, Hybrid, Pool, ResNet
+from pipeline.arch import Arch, Hybrid, Pool, ResNet, Timm, ViT
 from pipeline.errors import BadInput
 from pipeline.models.layouts.entry import Entry, one, same
-from pipeline.models.layouts.layout import official_root, places, projected, transformer
+from pipeline.models.layouts.layout import official_backbone, places, projected
 
 BLOCK = {
     "norm1": "norm1",
@@ -27,10 +30,15 @@ class TimmState:
     suffixes: tuple[str, ...] = (".safetensors", ".pth", ".pt", ".bin")
 
     def entries(self, arch: Arch, names: Collection[str]) -> Iterator[Entry]:
+        if isinstance(arch, Timm):
+            yield from (same(name, name.removeprefix("body.")) for name in names)
+            return
         if isinstance(arch, ResNet):
             yield from _resnet(arch, names)
             return
-        arch = transformer(self.name, arch)
+        if not isinstance(arch, ViT | Hybrid):
+            raise BadInput(f"The timm layout holds the paper's models and timm's own, not arch={arch.kind}.")
+        official_backbone(self.name, arch)
         if arch.pre_logits:
             raise BadInput("timm dropped the pre_logits layer: use another layout, or drop it too with --head zero.")
         if isinstance(arch, Hybrid):
@@ -52,7 +60,7 @@ def _both(ours: str, theirs: str) -> Iterator[Entry]:
 
 
 def _resnet(arch: ResNet, names: Collection[str]) -> Iterator[Entry]:
-    official_root("timm", arch)
+    official_backbone("timm", arch)
     yield same("backbone.root.weight", "stem.conv.weight")
     yield from _units(arch, names, "backbone", "stages")
     yield from _both("norm", "norm")

@@ -14,8 +14,11 @@ from pipeline.arch import Arch, Hybrid, Pool, ViT
 from pipeline.errors import BadInput
 from pipeline.models.layouts.entry import Entry, attention, dense, folded_positions, kernel, norm, same, stacked
 from pipeline.models.layouts.layout import places, projected, transformer
+from pipeline.models.positions import Grid
 
 ORIGINAL = "Transformer/posembed_input/pos_embedding"
+POSITIONS = ("pos_embedding", "Transformer/pos_embedding", ORIGINAL)
+"""Where big_vision has kept them, the present place first."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class VitNpz:
     name: str = "original"
     prefix: str = ""
     big_vision: bool = False
-    """Numbers of sub-modules, and positions at the root."""
+    """Its numbers of sub-modules."""
+    positions: str = ORIGINAL
     folded: bool = False
     """The class token's position is part of the token."""
     scanned: bool = False
@@ -50,7 +54,7 @@ class VitNpz:
         yield from dense("head", f"{at}head")
 
     def _positions(self, arch: ViT | Hybrid) -> Iterator[Entry]:
-        positions = self.prefix + ("pos_embedding" if self.big_vision else ORIGINAL)
+        positions = self.prefix + self.positions
         if arch.pool is Pool.cls and self.folded:
             yield folded_positions(f"{self.prefix}cls", positions)
             return
@@ -89,14 +93,14 @@ class VitNpz:
 
 
 AUGREG = VitNpz("augreg", pre_logits=False)
-BIG_VISION = VitNpz("big_vision", "params/", big_vision=True, folded=True)
+BIG_VISION = VitNpz("big_vision", "params/", big_vision=True, positions=POSITIONS[0], folded=True)
 SCANNED = replace(BIG_VISION, name="big_vision_scanned", scanned=True)
 
 
-def find(arrays: Mapping[str, Tensor]) -> VitNpz | None:
-    """The dialect of a file, or None when it is no ViT of this kind."""
+def find(arrays: Mapping[str, Tensor], grid: Grid | None = None) -> VitNpz | None:
+    """The dialect of a file, or None when it is no ViT of this kind; ``grid`` is its positions', where known."""
     for prefix in ("opt/target/", "params/img/", "params/", ""):
-        if any(f"{prefix}{key}" in arrays for key in ("embedding/kernel", ORIGINAL, "pos_embedding")):
+        if any(f"{prefix}{key}" in arrays for key in ("embedding/kernel", *POSITIONS)):
             break
     else:
         return None
@@ -105,11 +109,14 @@ def find(arrays: Mapping[str, Tensor]) -> VitNpz | None:
     newer = scanned or at_root or f"{prefix}Transformer/encoderblock_0/LayerNorm_1/scale" in arrays
     if not newer:
         return VitNpz(prefix=prefix)
-    folded = not at_root or not _has_class_entry(arrays[f"{prefix}pos_embedding"])
-    return VitNpz("big_vision", prefix, big_vision=True, folded=folded, scanned=scanned)
+    positions = next((key for key in POSITIONS if f"{prefix}{key}" in arrays), POSITIONS[0])
+    folded = not _has_class_entry(arrays.get(f"{prefix}{positions}"), grid)
+    return VitNpz("big_vision", prefix, big_vision=True, positions=positions, folded=folded, scanned=scanned)
 
 
-def _has_class_entry(positions: Tensor) -> bool:
-    """Files from before big_vision folded it: a square grid and one more (the official code's own test)."""
-    rows = positions.shape[-2] if positions.ndim >= 2 else 0
+def _has_class_entry(positions: Tensor | None, grid: Grid | None) -> bool:
+    """Files from before big_vision folded it: the grid and one more. Without a grid the official code's own test."""
+    rows = positions.shape[-2] if positions is not None and positions.ndim >= 2 else 0
+    if grid:
+        return rows == grid[0] * grid[1] + 1
     return rows > 1 and isqrt(rows - 1) ** 2 == rows - 1 and isqrt(rows) ** 2 != rows
