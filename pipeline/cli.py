@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed (named), 2 bad input, 3 over a cap, 130 i
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     except OverBudget as error:
         return _say(str(error), 3)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one must not end in a traceback
         return _say("Interrupted; the same command continues.", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,7 +100,9 @@ def main(argv: list[str] | None = None) -> int:
             return _say(f"No space is left ({error.filename or error}): free some; the same command continues.", 1)
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             return _say(f"{error.filename or error} cannot be used ({error.strerror}): mend its rights.", 2)
-        raise
+        code = 2 if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP) else 1
+        where = f"{error.filename} cannot be used" if error.filename else "The system refused"
+        return _say(f"{where} ({error.strerror or error}): mend that, and the same command continues.", code)
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:

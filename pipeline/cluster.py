@@ -8,13 +8,15 @@ import contextlib
 import heapq
 import os
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, brief
 from pipeline.job import Job, Report
 from pipeline.lease import held
 from pipeline.ledger import Ledger, Outcome
@@ -26,6 +28,8 @@ from pipeline.track import Track
 
 EXTRA_IN_FLIGHT = 2
 """Tasks submitted beyond the slots, so that a worker never waits for the driver."""
+KNOCK_SECONDS = 10.0
+"""How long a cluster's address may take to answer."""
 GRACE_SECONDS = 20.0
 """How long interrupted segments may take to save."""
 
@@ -60,6 +64,9 @@ def cluster(placement: Placement) -> Iterator[Any]:
     if local:
         # The name is about other systems; the effect is that every listener binds to loopback.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    else:
+        _knock(placement.address)
+        _show_token()
     import ray
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
@@ -70,14 +77,38 @@ def cluster(placement: Placement) -> Iterator[Any]:
     try:
         ray.init(address=placement.address, **settings)
     except (ConnectionError, ValueError) as error:
-        raise BadInput(
-            f"No Ray cluster answers at placement.address={placement.address!r}: start one with `ray start --head`, "
-            f"or leave the address out to run here. ({str(error).splitlines()[0]})"
-        ) from error
+        raise _no_cluster(placement.address, error) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises BadInput where nobody listens; Ray itself would try for many minutes, and talk all the while."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not port.isdigit():
+        return  # not an address of that kind, such as ``auto``: Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _show_token() -> None:
+    """`ray start` asks for a token wherever one exists, and a local Ray leaves one behind; ``ray.init`` by address
+    shows it only when told. A cluster that asks for none does not mind.
+    """
+    given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if given or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _no_cluster(address: str, error: Exception) -> BadInput:
+    return BadInput(
+        f"No Ray cluster answers at placement.address={address!r} ({brief(error)}): start one with "
+        "`ray start --head`, or leave the address out to run here."
+    )
 
 
 def execute(
@@ -220,9 +251,7 @@ class _Loop:
         """A bug, or a worker that died too often: recorded as failed, with its log, and tried again next time."""
         segment = self.plan.segments[key]
         store = self.make_job(segment).store
-        cause = getattr(error, "cause", None) or error
-        text = str(cause).strip().splitlines()
-        reason = f"{type(cause).__name__}: {text[0] if text else 'no message'}"
+        reason = brief(getattr(error, "cause", None) or error)
         if not store.exists(log_key(key)):
             store.put(log_key(key), f"{reason}\n\n{error}".encode())
         for digest in segment.serves:

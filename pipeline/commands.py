@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from data_prep.verify import verify
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, brief
 from pipeline.ledger import Ledger
 from pipeline.prepared import (
     Prepared,
@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> int:
     config = prepared.config
     track, why_offline = probe(config.track)
     if why_offline:
-        console.print(f"W&B stays offline for this study: {why_offline}", markup=False)
+        console.print(why_offline, markup=False)
     if prepared.plan.segments:
         preload()
     with StudyView(console, prepared.plan, prepared.store, config.study.name) as view:
@@ -109,7 +109,7 @@ def train(arguments: Namespace) -> int:
             report = run_segment(make_job(prepared.plan.segments[key]), mirror.open)
         except Exception as error:
             log = prepared.store.describe(log_key(key))
-            console.print(f"failed: {type(error).__name__}: {error}. Log: {log}", markup=False)
+            console.print(f"failed: {brief(error)}. Log: {log}", markup=False)
             return 1
         if report.outcome != "done":
             console.print(f"{report.outcome}: {report.reason or key}", markup=False)

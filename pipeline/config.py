@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from data_prep.sources import SOURCES, Source
 from pipeline.arch import KINDS, Arch
@@ -103,32 +103,47 @@ def _split(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
 
     Hydra's sweep grammar ``arch=a,b`` selects several archs of one study; ``recipe.lr=1e-3,3e-3`` sweeps.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     fixed: list[str] = []
     swept: list[list[str]] = []
-    for text in _typed_entries(overrides):
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise BadInput(
-                f"{text!r} is not an override: write key=value, for example study=quickstart "
-                f"({str(error).splitlines()[0]})."
-            ) from error
+    for given in _typed_entries(overrides):
+        text, override = _parse(given)
         key = override.key_or_group
         if not override.is_sweep_override():
             fixed.append(text)
         elif key in ("arch", "data", "transfer"):
-            fixed.append(f"{key}=[{','.join(override.sweep_string_iterator())}]")
+            fixed.append(f"{key}=[{','.join(dict.fromkeys(_alternatives(text, override)))}]")
         elif key == "recipe" or key.startswith("recipe."):
-            swept.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            swept.append([f"{key}={value}" for value in _alternatives(text, override)])
         else:
             raise BadInput(
                 f"{text!r} sweeps {key}, but only arch and recipe fields are swept; seeds, sizes and budgets are "
-                f"lists: write {key}=[...]."
+                f"lists: write {key}=[...]; and a comma that belongs to a name needs quotes within quotes."
             )
     return fixed, swept
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    """The override, as written or, where Hydra's grammar has no such character (ü, parentheses), with quotes."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, sign, value = text.partition("=")
+    escaped = value.replace("'", "\\'")
+    for attempt in (text, f"{key}='{escaped}'") if sign else (text,):
+        try:
+            return attempt, OverridesParser.create().parse_override(attempt)
+        except HydraException:
+            continue
+    raise BadInput(f"{text!r} is not an override: write key=value, for example study=quickstart.")
+
+
+def _alternatives(text: str, override: Any) -> list[str]:
+    from hydra.errors import HydraException
+
+    try:
+        return list(override.sweep_string_iterator())
+    except HydraException as error:
+        raise BadInput(f"{text}: only values in a row are swept, as in arch=vit_nano,resnet_nano.") from error
 
 
 def _typed_entries(overrides: list[str]) -> list[str]:
@@ -181,8 +196,9 @@ def _grouped(overrides: list[str]) -> list[str]:
 
 def _compose(overrides: list[str]) -> Any:
     from hydra import compose
-    from hydra.errors import ConfigCompositionException, MissingConfigException
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         return compose(PRIMARY, overrides=overrides)
@@ -192,52 +208,91 @@ def _compose(overrides: list[str]) -> Any:
         raise BadInput(_wrong_override(overrides, error)) from error
     except OmegaConfBaseException as error:
         raise BadInput(f"A preset does not fit the schema: {_first_line(error)}.") from error
+    except YAMLError as error:
+        raise BadInput(f"A preset is no valid YAML: {' '.join(str(error).split())}.") from error
+    except (ValueError, HydraException) as error:
+        raise BadInput(f"{_culprit(overrides)}: it does not fit ({_first_line(error)}).") from error
+
+
+def _culprit(overrides: list[str]) -> str:
+    """The override without which the rest composes; all of them when there is no such one."""
+    for text in overrides:
+        try:
+            _compose([other for other in overrides if other != text])
+        except BadInput:
+            continue
+        return text
+    return " ".join(overrides)
 
 
 def _missing_preset(error: Any) -> str:
     wanted = error.missing_cfg_file or str(error)
     group, _, name = str(wanted).rpartition("/")
-    options = list(error.options or [])
+    options = error.options or [path.stem for path in (PRESETS / group).glob("*.yaml")]
     hint = nearest(name, options) if options else "there is no such group"
     return f"There is no preset {group}={name}: {hint}"
 
 
 def _wrong_override(overrides: list[str], error: Exception) -> str:
     """Which override is at fault and what to write instead."""
-    cause = error.__cause__
     for text in overrides:
         key = text.split("=", 1)[0].lstrip("+~")
         if f"'{key}'" in str(error) or f" {text}" in str(error):
-            if cause is not None and any(word in str(cause) for word in ("could not be converted", "Invalid value")):
-                return f"{text}: {_first_line(cause)}."
-            if "reference_type=Dict" in str(cause):
-                return _missing_entry(key, text, overrides)
-            hint = _in_a_group(key, overrides, text) or _nearest_key(key, overrides, text)
-            return f"{text}: there is no key {key!r}: {hint}"
+            return f"{text}: {_fault(text, key, overrides, str(error), str(error.__cause__ or ''))}"
     return _wrong_preset(error)
 
 
-def _missing_entry(key: str, text: str, overrides: list[str]) -> str:
-    """A key below a dictionary (archs, data, sweeps, tasks) whose entry is not there."""
-    group = key.split(".")[0]
-    if group in ("data", "archs"):
+def _fault(text: str, key: str, overrides: list[str], said: str, cause: str) -> str:
+    """What is wrong with one override: it takes away too much, its key is unknown, or its value does not fit."""
+    if text.startswith("~"):
+        return "only an entry of study.sweeps or study.tasks can be taken away: write ~study.sweeps.NAME."
+    if "already at" in said:
+        return f"{key} is there already: write it without the +."
+    full = _full_key(cause) or key
+    group, *below = key.split(".")
+    if group in ("archs", "data") and below and below[0] not in _entries(group, overrides, text):
         choice = "arch" if group == "archs" else group
-        return f"{text}: the study has no {key.split('.')[1]!r} in {group}: choose it with {choice}=..."
-    hint = _nearest_key(key, overrides, text)
-    return f"{text}: {hint}{'' if hint.endswith(('.', '?')) else '.'} To add an entry write +{key}=..."
+        return f"the study has no {below[0]!r} in {group}: choose it with {choice}=..."
+    if "Key" not in cause[:4] and cause:
+        why = _first_line(cause)
+        return "it must not be null." if "is not Optional" in why else f"{why}."
+    if "reference_type=Dict" in cause:
+        above = full.rpartition(".")[0]
+        hint = nearest(full, [f"{above}.{name}" for name in _entries(above, overrides, text)])
+        hint += "" if hint.endswith(("?", ".")) else "."
+        return f"there is no {full!r}: {hint} To add an entry write +{full}=..., to take one away ~{above}.NAME."
+    return f"there is no key {full!r}: {_in_a_group(key, overrides, text) or _nearest_key(full)}"
+
+
+def _full_key(cause: str) -> str:
+    """The key that OmegaConf names, or nothing."""
+    named = re.search(r"^ *full_key: *(\S+)", cause, re.MULTILINE)
+    return named[1] if named else ""
+
+
+def _entries(path: str, overrides: list[str], culprit: str) -> list[str]:
+    """Names in a dictionary of the config (archs, data, study.sweeps, study.tasks)."""
+    try:
+        node = _compose([text for text in overrides if text != culprit])
+        for part in path.split("."):
+            node = node[part]
+        return [str(name) for name in node]
+    except (BadInput, KeyError, TypeError):
+        return []
 
 
 def _wrong_preset(error: Exception) -> str:
     """A preset file whose key or value the schema does not have: file, key, and the nearest valid key."""
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
-    if twice := re.match(r"schema/\w+@(\S+) appears more than once", lines[0]):
-        return f"{twice[1]} is chosen twice: leave it out of data=, since a preset of transfer= brings it along."
+    if twice := re.search(r"([\w/.]+) appears more than once", lines[0]):
+        brought = ", and not in data= where a preset of transfer= brings it along" if "schema/data@" in lines[0] else ""
+        return f"{twice[1].rpartition('/')[2]} is chosen twice: name it once{brought}."
+    full = _full_key("\n".join(lines))
+    what = next((line for line in lines[1:] if not line.endswith(":") and not line.startswith("full_key:")), "")
     where = lines[0].split(":")[0]
-    full = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
-    what = next((line for line in lines[1:] if line.startswith(("Key", "Value", "Invalid"))), lines[0])
-    hint = (
-        f" ({full}: {_nearest_key(full, [], '')})" if full and what.startswith("Key") else f" ({full})" if full else ""
-    )
+    if not what:
+        return f"{lines[0].rstrip('.')}."
+    hint = f" ({full}: {_nearest_key(full)})" if full and what.startswith("Key") else f" ({full})" if full else ""
     return f"{where}: {what.rstrip('.')}{hint}."
 
 
@@ -253,22 +308,29 @@ def _in_a_group(key: str, overrides: list[str], culprit: str) -> str:
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 
-def _nearest_key(key: str, overrides: list[str], culprit: str) -> str:
-    """The nearest valid key, searched where the path stops being valid."""
-    node: Any = None
-    try:
-        groups = [t for t in overrides if "." not in t.split("=", 1)[0] or t.startswith("hydra.searchpath=")]
-        node = _compose([t for t in groups if "=" in t and t != culprit])
-    except BadInput:
-        return "see the presets under conf/."
+def _nearest_key(key: str) -> str:
+    """The nearest valid key, searched in the schema where the path stops being valid."""
+    hint: Any = Config
     path = key.split(".")
     for depth, part in enumerate(path):
-        names = [str(k) for k in node] if hasattr(node, "keys") else []
-        if part not in names:
-            prefix = ".".join(path[:depth])
-            return nearest(".".join(path[: depth + 1]), [f"{prefix}.{n}" if prefix else n for n in names])
-        node = node[part]
-    return "it is no key of its group"
+        if get_origin(hint) is dict:
+            hint = get_args(hint)[1]
+            continue
+        hints = _field_types(hint)
+        if part not in hints:
+            prefix = "".join(f"{above}." for above in path[:depth])
+            return nearest(prefix + part, [prefix + name for name in hints])
+        hint = hints[part]
+    return (
+        f"{path[1]} is not chosen with {path[0].removesuffix('s')}=..." if len(path) > 2 else "it does not fit there."
+    )
+
+
+def _field_types(hint: Any) -> dict[str, Any]:
+    """Field -> type of a dataclass, and of all its kinds for an Arch or a Source; nothing of other types."""
+    kinds = {Arch: KINDS.values(), Source: SOURCES.values()}.get(hint, [hint])
+    found = [get_type_hints(kind) for kind in kinds if is_dataclass(kind)]
+    return {name: type_ for types in found for name, type_ in types.items() if get_origin(type_) is not ClassVar}
 
 
 def _to_config(composed: Any) -> Config:
@@ -304,6 +366,6 @@ def _foreign(container: Any, built: Any, path: str) -> Iterable[tuple[str, str]]
             yield from _foreign(value, built[key], f"{path}.{key}")
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: BaseException | str) -> str:
     text = str(error).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__

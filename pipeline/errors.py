@@ -12,6 +12,14 @@ class OverBudget(Exception):
     """The priced study exceeds a cap the user set. Exit code 3."""
 
 
+def brief(error: BaseException) -> str:
+    """One line without its full stop: what a BadInput or the system says; of any other error, its kind too."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    said = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
+    return said if isinstance(error, BadInput) else f"{type(error).__name__}: {said}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`did you mean ...?` for an unknown name, or the list of valid names when none is near."""
     names = sorted(valid)

@@ -8,7 +8,7 @@ from pipeline.config import Loaded
 from pipeline.errors import BadInput
 from pipeline.ledger import Ledger
 from pipeline.manifest import StudyManifest, read_manifest, study_names
-from pipeline.prepared import conclude, console, load_config, plan_study
+from pipeline.prepared import conclude, console, load_config, open_store, plan_study
 from pipeline.store import Store
 from pipeline.trial import canonical, difference
 
@@ -16,10 +16,10 @@ from pipeline.trial import canonical, difference
 def status(arguments: Namespace) -> int:
     from pipeline.terminal import running, running_table
 
-    config = load_config(arguments).config
-    store = Store(config.placement.store)
+    config = _load(arguments).config
+    store = open_store(config)
     ledger = Ledger(store)
-    named = [w for w in arguments.words if w.startswith("study=")]
+    named = _names_a_study(arguments)
     manifests = [read_manifest(store, n) for n in ([config.study.name] if named else study_names(store))]
     found = {m.name: m.counts(ledger) for m in manifests}
     notes = running(store)
@@ -33,7 +33,7 @@ def status(arguments: Namespace) -> int:
     if notes:
         console.print(running_table(notes))
     for failure in [r for m in manifests for r in m.rows(ledger) if r["outcome"] == "failed"]:
-        text = f"failed {failure['digest'][:12]} {failure['arch']}: {failure['reason']} Log: {failure['log']}"
+        text = f"failed {failure['digest'][:12]} {failure['arch']}: {failure['reason']}. Log: {failure['log']}"
         console.print(text, markup=False)
     return 0
 
@@ -43,8 +43,8 @@ def why(arguments: Namespace) -> int:
     if not arguments.words or "=" in arguments.words[0]:
         raise BadInput("Say which trial: crossover why TRIAL, with the first digits of its digest.")
     trial, *arguments.words = arguments.words
-    loaded = load_config(arguments)
-    store = Store(loaded.config.placement.store)
+    loaded = _load(arguments)
+    store = open_store(loaded.config)
     ledger = Ledger(store)
     wanted = _find_trial(trial, loaded, ledger, arguments)
     others = [r for r in ledger.results() if r.digest != wanted[0]]
@@ -65,7 +65,7 @@ def logs(arguments: Namespace) -> int:
     if not arguments.words or "=" in arguments.words[0]:
         raise BadInput("Say which trial: crossover logs TRIAL, with the first digits of its digest.")
     trial, *arguments.words = arguments.words
-    store = Store(load_config(arguments).config.placement.store)
+    store = open_store(_load(arguments).config)
     digest = Ledger(store).find(trial)
     found = [k for k in store.keys("logs") if digest in k]
     failure = Ledger(store).failure(digest)
@@ -111,15 +111,33 @@ def export(arguments: Namespace) -> int:
 
 def _recorded(arguments: Namespace) -> tuple[Store, StudyManifest]:
     """The store and the named study; without a name, the only one there is."""
-    config = load_config(arguments).config
-    store = Store(config.placement.store)
+    config = _load(arguments).config
+    store = open_store(config)
     names = study_names(store)
-    named = any(w.startswith(("study=", "study.name=")) for w in arguments.words)
+    named = _names_a_study(arguments)
     if not named and len(names) == 1:
         return store, read_manifest(store, names[0])
     if not named and names:
         raise BadInput(f"Say which study: study=NAME, one of {', '.join(names)}.")
     return store, read_manifest(store, config.study.name)
+
+
+def _load(arguments: Namespace) -> Loaded:
+    """The config; ``study=NAME`` may be a preset, or a study of the store that was given on the command line."""
+    try:
+        return load_config(arguments)
+    except BadInput as error:
+        if not str(error).startswith("There is no preset study="):
+            raise
+    name = [w.removeprefix("study=") for w in arguments.words if w.startswith("study=")][-1]
+    arguments.words = [w for w in arguments.words if not w.startswith("study=")] + [f"study.name={name}"]
+    loaded = load_config(arguments)
+    read_manifest(open_store(loaded.config), name)
+    return loaded
+
+
+def _names_a_study(arguments: Namespace) -> bool:
+    return any(word.startswith(("study=", "study.name=")) for word in arguments.words)
 
 
 def _find_trial(prefix: str, loaded: Loaded, ledger: Ledger, arguments: Namespace):

@@ -51,6 +51,7 @@ class StudyManifest:
                 {
                     **result.row(),
                     "study": self.name,
+                    "dataset": self.data,
                     "arch": named["arch"],
                     "family": named.get("family", result.facts.get("family")),
                     "sweeps": "+".join(named["sweeps"]),
@@ -99,9 +100,11 @@ def read_manifest(store: Store, name: str) -> StudyManifest:
     key = f"studies/{name}/study.json"
     data = store.get(key)
     if data is None:
-        raise BadInput(
-            f"There is no study {name!r} in {store.describe('studies')}: {nearest(name, study_names(store))}"
+        others = study_names(store)
+        hint = (
+            f": {nearest(name, others)}" if others else ", nor any other: `crossover run study=quickstart` makes one."
         )
+        raise BadInput(f"There is no study {name!r} in {store.describe('studies')}{hint}")
     try:
         plain = json.loads(data)
         if int(plain["format"]) > FORMAT:

@@ -1,5 +1,6 @@
 """Placement: where and how a study runs. Never part of a Trial, so nothing here can change a digest."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -48,12 +49,22 @@ class Placement:
     """Optimiser steps between points of the training curve."""
 
     def __post_init__(self) -> None:
-        for name in ("cpus_per_trial", "threads", "workers_per_trial", "log_every"):
-            if not getattr(self, name) > 0:
+        for name in ("store", "data", "address"):
+            if not getattr(self, name).strip():
+                raise BadInput(f"placement.{name} is empty: leave it out, or say where.")
+        for name in (
+            "cpus_per_trial",
+            "threads",
+            "workers_per_trial",
+            "log_every",
+            "heartbeat_seconds",
+            "lease_seconds",
+        ):
+            if not 0 < getattr(self, name) < math.inf:
                 raise BadInput(f"placement.{name} must be positive, not {getattr(self, name)}.")
         for name in ("micro_batch", "gpus_per_trial", "retries", "checkpoint_seconds", "cache_gib"):
-            if not getattr(self, name) >= 0:
-                raise BadInput(f"placement.{name} must not be negative, not {getattr(self, name)}.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadInput(f"placement.{name} must be a number and not negative, not {getattr(self, name)}.")
         if self.cpus is not None and self.cpus < self.cpus_per_trial:
             raise BadInput(
                 f"placement.cpus={self.cpus} is less than one trial needs (cpus_per_trial={self.cpus_per_trial:g})."

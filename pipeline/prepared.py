@@ -51,6 +51,13 @@ def printed(arguments: Namespace, loaded: Loaded) -> bool:
     return arguments.cfg
 
 
+def open_store(config: Config) -> Store:
+    """Raises BadInput when nothing answers there."""
+    store = Store(config.placement.store)
+    store.check_readable()
+    return store
+
+
 def open_homes(config: Config, prepare_missing: bool) -> dict[str, Home]:
     """Every data set of the config, by preset name; unprepared ones by their declared facts if those suffice."""
     root = Path(config.placement.data)
@@ -80,13 +87,13 @@ def _prepare(source: Source, name: str, root: Path) -> tuple[Dataset, Path]:
 
 def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
     config = loaded.config
-    store = Store(config.placement.store)
+    store = open_store(config)
+    if prepare_missing:
+        store.check_writable()
     homes = open_homes(config, prepare_missing)
     datasets: dict[str, Dataset] = {name: home.dataset for name, home in homes.items()}
     _install_counter(config.archs.values())
     trials = expand(config.study, config.archs, loaded.recipes, datasets)
-    if prepare_missing:
-        store.check_writable()
     ledger = Ledger(store)
     results = ledger.results(failures=False)
     known = {r.digest for r in results}

@@ -1,13 +1,13 @@
 """Price: FLOPs to device-hours to money, before a FLOP is spent; and the caps that refuse to launch."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 from pipeline.arch import External
 from pipeline.errors import BadInput, OverBudget
-from pipeline.ledger import Outcome, Result
+from pipeline.ledger import Result
 from pipeline.plan import Plan, trial_flops
 from pipeline.study import Planned, Study
 from pipeline.subset import Dataset
@@ -29,8 +29,10 @@ class Device:
     def __post_init__(self) -> None:
         for name in ("peak_flops", "sustained_flops"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise BadInput(f"device.{name} must be positive, not {value}.")
+        if self.price_per_hour is not None and not 0 <= self.price_per_hour < math.inf:
+            raise BadInput(f"device.price_per_hour must be a number and not negative, not {self.price_per_hour}.")
 
 
 @dataclass
@@ -102,29 +104,39 @@ class Quote:
 
 
 class Throughput:
-    """Sustained training FLOP/s by arch, then by family, from Results on the same device; else the device table."""
+    """Sustained training FLOP/s by arch, then by family, from pre-trainings on the same device; else the device table.
+
+    Runs count by their FLOPs, so that a few large ones outweigh many that were over before they were warm.
+    """
 
     def __init__(self, results: Iterable[Result], device: Device) -> None:
         self.device = device
-        self.by_arch: dict[str, list[float]] = {}
-        self.by_family: dict[str, list[float]] = {}
+        self.by_arch: dict[str, list[tuple[float, float]]] = {}
+        """(FLOPs, seconds) of each run."""
+        self.by_family: dict[str, list[tuple[float, float]]] = {}
         for result in results:
-            seconds = result.cost.get("device_seconds") or 0
-            if result.cost.get("device") != device.name or result.outcome is Outcome.failed or seconds <= 0:
-                continue
-            rate = result.facts.get("train_flops", 0) / seconds
-            if rate > 0:
-                self.by_arch.setdefault(str(result.facts.get("arch")), []).append(rate)
-                self.by_family.setdefault(str(result.facts.get("family")), []).append(rate)
+            flops, rate = result.facts.get("train_flops", 0), _training_rate(result)
+            if result.kind == "pretrain" and result.cost.get("device") == device.name and flops > 0 and rate > 0:
+                self.by_arch.setdefault(str(result.facts.get("arch")), []).append((flops, flops / rate))
+                self.by_family.setdefault(str(result.facts.get("family")), []).append((flops, flops / rate))
 
     def of(self, planned: Planned) -> tuple[float | None, str]:
         """(FLOP/s or None, where the figure comes from)."""
-        rates = self.by_arch.get(planned.arch) or self.by_family.get(planned.pretrain.arch.family)
-        if rates:
-            return median(rates), "measured"
+        runs = self.by_arch.get(planned.arch) or self.by_family.get(planned.pretrain.arch.family)
+        if runs:
+            return sum(flops for flops, _ in runs) / sum(seconds for _, seconds in runs), "measured"
         if self.device.sustained_flops:
             return self.device.sustained_flops, "device table"
         return None, "unknown"
+
+
+def _training_rate(result: Result) -> float:
+    """FLOP/s of one device while it trained; with its evaluations where a Result does not tell them apart."""
+    speed, devices = result.cost.get("samples_per_second") or 0, result.cost.get("devices") or 1
+    if speed:
+        return 3 * result.facts.get("forward_flops", 0) * speed / devices
+    seconds = result.cost.get("device_seconds") or 0
+    return result.facts.get("train_flops", 0) / seconds if seconds > 0 else 0.0
 
 
 def quote(plan: Plan, throughput: Throughput) -> Quote:

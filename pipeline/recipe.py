@@ -103,8 +103,8 @@ class Recipe:
         _within("recipe.crop_area", self.crop_area, 0.0, 1.0)
         _within("recipe.randaugment_magnitude", self.randaugment_magnitude, 0, 30)
         for name in ("warmup", "weight_decay", "clip", "crop_padding", "lr_end", "timescale", "mixup"):
-            if not getattr(self, name) >= 0:
-                raise BadInput(f"recipe.{name} must not be negative, not {getattr(self, name)}.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadInput(f"recipe.{name} must be a number and not negative, not {getattr(self, name)}.")
         if self.mixup and self.batch_size % 2:
             raise BadInput(f"recipe.mixup mixes pairs: make recipe.batch_size even, not {self.batch_size}.")
         if self.randaugment_layers < 0:

@@ -52,6 +52,8 @@ class Record:
     samples_per_second: float = 0.0
     has_state: bool = True
     """False where nothing can rest on the end state, as after few-shot."""
+    state_sha256: str = ""
+    """Of the end state's bytes."""
     reason: str = ""
     host: dict[str, Any] = field(default_factory=dict)
     track: str = ""

@@ -32,7 +32,7 @@ def make_result(
         facts={**_facts(planned, datasets), "train_flops": _train_flops(planned, datasets)},
         cost={
             "device": device,
-            **({"device_seconds": record.seconds_total, **record.host} if record else {}),
+            **(_cost(record) if record else {}),
         },
         provenance={
             "study": study,
@@ -43,6 +43,14 @@ def make_result(
         reason=reason,
         log=log,
     )
+
+
+def _cost(record: Record) -> dict[str, Any]:
+    return {
+        "device_seconds": record.seconds_total,
+        "samples_per_second": record.samples_per_second,
+        **record.host,
+    }
 
 
 def _facts(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ a put is atomic and ``create`` is a conditional put. Nothing here knows what the
 """
 
 import contextlib
-import errno
 import os
 import tempfile
 from functools import cached_property
@@ -37,7 +36,7 @@ class Store:
 
         try:
             fs, root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, TypeError) as error:
             raise BadInput(
                 f"The store {self.url!r} cannot be opened: {error}. Install the fsspec driver of that protocol."
             ) from error
@@ -47,24 +46,40 @@ class Store:
         """Where a person finds this key."""
         return str(self.local / key) if self.local else f"{self.url.rstrip('/')}/{key}"
 
+    def check_readable(self) -> None:
+        """Raises BadInput when nothing answers at the address; a folder that is not there yet is an empty store."""
+        if self.local is None:
+            try:
+                fs, root = self._remote
+                fs.exists(root)
+            except BadInput:
+                raise
+            except Exception as error:  # every driver has its own
+                raise self._unusable("reached", error) from error
+
     def check_writable(self) -> None:
         """Raises BadInput, before any work, when nothing could be published here."""
         probe = f".probe-{os.getpid()}"
         try:
             self.put(probe, b"")
             self.delete(probe)
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
-            raise BadInput(
-                f"The store {self.url!r} cannot be written ({error.strerror or error}): "
-                "choose another with placement.store=FOLDER_OR_URL."
-            ) from error
-        except OSError as error:
-            if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
-                raise BadInput(
-                    f"The store {self.url!r} cannot be written ({error.strerror}): free space or choose another "
-                    "with placement.store=FOLDER_OR_URL."
-                ) from error
+        except BadInput:
             raise
+        except Exception as error:
+            if self.local is None or isinstance(error, OSError):
+                raise self._unusable("written", error) from error
+            raise
+
+    def _unusable(self, what: str, error: Exception) -> BadInput:
+        why = (
+            getattr(error, "strerror", None)
+            or str(error).strip().partition("\n")[0].rstrip(".")
+            or type(error).__name__
+        )
+        return BadInput(
+            f"The store {self.url!r} cannot be {what} ({why}): mend that, or choose another with "
+            "placement.store=FOLDER_OR_URL."
+        )
 
     def put(self, key: str, data: bytes) -> None:
         """Publish, replacing what was there. Readers see the old bytes or the new ones, never a part."""

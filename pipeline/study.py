@@ -8,6 +8,7 @@ in exactly one of four ways, which make the usual designs: ``budgets`` (grid, da
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 from pipeline.arch import Arch, External
 from pipeline.errors import BadInput, nearest
@@ -15,6 +16,9 @@ from pipeline.recipe import Recipe
 from pipeline.subset import Dataset, Subset
 from pipeline.task import Parents, Task
 from pipeline.trial import Pretrain, Transfer, Trial, digest
+
+LARGEST = 1e15
+"""Samples seen: more than any run, and few enough for exact arithmetic."""
 
 
 class Metric(Enum):
@@ -69,6 +73,9 @@ class Study:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise BadInput(f"study.{name} must not be negative, not {value}.")
+        for name in ("seeds", "sizes"):
+            if not getattr(self, name):
+                raise BadInput(f"study.{name} is empty: give at least one, for example study.{name}=[0].")
 
 
 @dataclass
@@ -94,6 +101,11 @@ def expand(
     Raises BadInput for a size larger than the data, an image the arch cannot take, or a name that does not exist.
     """
     upstream = _dataset(study.data, datasets, "study.data")
+    if upstream.prepared and not upstream.val_samples:
+        raise BadInput(
+            f"The study is judged on validation images, but {upstream.name} has none: give it a val folder, more "
+            f"images, or a larger data.{study.data}.val_share."
+        )
     if not archs:
         raise BadInput("The study has no arch: add one, for example arch=vit_nano,resnet_nano.")
     planned: dict[str, Planned] = {}
@@ -122,7 +134,7 @@ def _sweep(study: Study, label: str, sweep: Sweep, archs: Mapping[str, Arch], re
             for size in sweep.sizes or study.sizes:
                 samples = data.prefix(size, f"{where}.sizes")
                 for budget in _budgets(study, sweep, where, arch, data, samples):
-                    for seed in sweep.seeds or study.seeds:
+                    for seed in map(partial(_seed, where), sweep.seeds or study.seeds):
                         seen = resolved.steps(budget) * resolved.batch_size
                         trial = Pretrain(arch, resolved, Subset(data.id, samples), seen, seed)
                         yield Planned(trial, digest(trial), name)
@@ -143,13 +155,20 @@ def _budgets(study: Study, sweep: Sweep, where: str, arch: Arch, data: Dataset, 
         "samples_per_param": float(arch.params(data.image_size, data.channels, data.classes)),
     }[kind]
     for value in values:
-        if not value > 0:
-            raise BadInput(f"{where}.{kind} must be positive, not {value}.")
+        if not 0 < value * unit < LARGEST:
+            raise BadInput(f"{where}.{kind} must be positive and mean less than {LARGEST:g} samples, not {value}.")
     return [max(1, round(value * unit)) for value in values]
+
+
+def _seed(where: str, seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise BadInput(f"{where}.seeds must lie between 0 and 2^32, not at {seed}.")
+    return seed
 
 
 def _transfers(label: str, task: Task, upstream: Dataset, target: Dataset, parents: list[Planned]):
     where = f"study.tasks.{label}"
+    _check_task(where, task, target)
     known = dict.fromkeys(parent.arch for parent in parents)
     for name in task.archs:
         if name not in known:
@@ -160,9 +179,19 @@ def _transfers(label: str, task: Task, upstream: Dataset, target: Dataset, paren
         arch = parent.pretrain.arch
         _check_resolution(arch, upstream, target, where)
         for protocol in task.protocols(arch.kind, target, where):
-            for seed in task.seeds:
+            for seed in map(partial(_seed, where), task.seeds):
                 trial = Transfer(parent.pretrain, target.id, protocol, seed)
                 yield Planned(trial, digest(trial), parent.arch, set(parent.sweeps), label)
+
+
+def _check_task(where: str, task: Task, target: Dataset) -> None:
+    if not task.seeds or not (task.shots or task.finetune_steps):
+        raise BadInput(f"{where} has nothing to do: give it seeds, and shots or finetune_steps.")
+    if target.prepared and not target.test_samples:
+        raise BadInput(
+            f"{where} needs test images, but {target.name} has none: give it a test folder, or set "
+            f"data.{task.data}.test_share=0.2."
+        )
 
 
 def _check_resolution(arch: Arch, upstream: Dataset, target: Dataset, where: str) -> None:
@@ -191,6 +220,13 @@ def _largest(parents: list[Planned]) -> list[Planned]:
 
 
 def _dataset(name: str, datasets: Mapping[str, Dataset], where: str) -> Dataset:
+    if not name:
+        raise BadInput(
+            f"{where} is not set: choose a study, for example study=quickstart, or name a data set and its use, for "
+            "example data=fractal study.data=fractal arch=vit_nano study.budgets=[8192]."
+        )
     if name not in datasets:
         raise BadInput(f"{where} names {name!r}, which is no data set here: {nearest(name, datasets)}")
+    if datasets[name].classes == 1:
+        raise BadInput(f"{where} names {name!r}, which has one class only: there is nothing to tell apart.")
     return datasets[name]

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import BadInput
 
+UNPREPARED = "unprepared:"
+"""Begins the id of a data set of which only the declared facts are known."""
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -29,6 +32,11 @@ class Dataset:
     channels: int
     val_samples: int
     test_samples: int = 0
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it was read and counted, so that its facts are more than declared."""
+        return not self.id.startswith(UNPREPARED)
 
     def prefix(self, size: int, where: str) -> int:
         """Training images that ``size`` asks for; 0 is all. Raises BadInput, naming ``where``, for too many."""

@@ -79,8 +79,8 @@ def probe(track: Track) -> tuple[Track, str]:
         answer = asked.stdout.strip()
     if not answer:
         return track, ""
-    reason = f"W&B stays offline: {brief(RuntimeError(answer))}. Set WANDB_API_KEY, or send the runs later: wandb sync"
-    return replace(track, mode=TrackMode.offline), reason
+    why = f"W&B stays offline: {brief(RuntimeError(answer))}. Set WANDB_API_KEY, or send the runs later: `wandb sync`."
+    return replace(track, mode=TrackMode.offline), why
 
 
 def open_run(

@@ -82,6 +82,12 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path: Path, words: list[str], 
     assert part in sentence(crossover(*words, cwd=tmp_path, code=2))
 
 
+def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    for address in ("127.0.0.1:1", "nobody.invalid:6379", "ray://127.0.0.1:1", "127.0.0.1:99999999"):
+        told = sentence(crossover("run", *SMALL, f"placement.address={address}", cwd=tmp_path, code=2))
+        assert "No Ray cluster answers" in told
+
+
 def test_a_truncated_archive_is_one_sentence(tmp_path: Path, shared_data: Path) -> None:
     whole = (shared_data / "cifar10-jpeg.tar.gz").read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[:100_000])
@@ -108,6 +114,11 @@ def test_train_fit_report_export_why_status(tmp_path: Path) -> None:
     assert len(frame) == len(pd.read_csv(tmp_path / "tables/trials.csv")) == 2
     counted = duckdb.connect().execute(f"select count(*) from '{tmp_path}/tables/trials.parquet'").fetchall()
     assert counted == [(2,)]
+    assert "2 done" in crossover("status", "study=custom", cwd=tmp_path).stdout
+    crossover("train", *SMALL, "study.name=other", cwd=tmp_path)
+    assert "one of custom, other" in sentence(crossover("fit", cwd=tmp_path, code=2))
+    assert "Only ViT" in crossover("fit", "study=other", cwd=tmp_path).stdout
+    assert "did you mean 'other'" in sentence(crossover("fit", "study=othr", cwd=tmp_path, code=2))
     why = crossover("why", str(frame["digest"][0])[:12], "--json", cwd=tmp_path)
     assert list(json.loads(why.stdout)["difference"]) == ["budget"]
 

@@ -38,6 +38,15 @@ def test_sweep_grammar() -> None:
     assert loaded.config.track.mode is TrackMode.off
 
 
+def test_an_arch_named_twice_is_one() -> None:
+    assert list(load(["arch=vit_pico,vit_pico"]).config.archs) == ["vit_pico"]
+
+
+@pytest.mark.parametrize("path", ["/tmp/ünï/日本", "/tmp/data (1)", "a b/it's", "x=y", "C:\\dir"])
+def test_any_path_can_be_written_plainly(path: str) -> None:
+    assert load([f"placement.store={path}"]).config.placement.store == path
+
+
 def test_arch_fields_reach_every_arch() -> None:
     archs = load(["arch=vit_pico,vit_nano", "arch.depth=3"]).config.archs
     assert [a.depth for a in archs.values() if isinstance(a, ViT)] == [3, 3]
@@ -48,6 +57,9 @@ def test_a_folder_of_own_presets(tmp_path: Path) -> None:
     (tmp_path / "study" / "mine.yaml").write_text("# @package study\nname: mine\nbudgets: [64]\n")
     assert load(["study=mine"], tmp_path).config.study.budgets == [64]
     (tmp_path / "study" / "wrong.yaml").write_text("# @package study\nbudgest: [64]\n")
+    (tmp_path / "study" / "torn.yaml").write_text("study: [a: {\n")
+    with pytest.raises(BadInput, match=r"no valid YAML.*torn.yaml"):
+        load(["study=torn"], tmp_path)
     with pytest.raises(BadInput, match=r"study.wrong.*budgest.*did you mean .study.budgets"):
         load(["study=wrong"], tmp_path)
 
@@ -69,6 +81,23 @@ def test_a_folder_of_own_presets(tmp_path: Path) -> None:
         ("study.budgets=1,2", r"write study.budgets=\[...\]"),
         ("nonsense", "is not an override"),
         ("data.fractal.classes=0", "choose it with data="),
+        ("study.seeds=null", "must not be null"),
+        ("recipe.flip=maybe", "not a valid bool"),
+        ("recipe.lr=[1]", "could not be converted to Float"),
+        ("study=null", "study=null: it does not fit"),
+        ("study.seeds.x=3", "study.seeds.x=3: it does not fit"),
+        ("recipe.lr=interval(0,1)", "only values in a row"),
+        ("+study.sweeps.x.bugets=[1]", "did you mean 'study.sweeps.x.budgets'"),
+        ("study.sweeps={x:{budgets:[1]}}", r"To add an entry write \+study.sweeps.x="),
+        ("+study.sweeps=3", "without the \\+"),
+        ("~study.seeds", "can be taken away"),
+        ("arch=[vit_pico,vit_pico]", "vit_pico is chosen twice"),
+        ("study.seeds=[]", "study.seeds is empty"),
+        ("placement.store=", "placement.store is empty"),
+        ("placement.heartbeat_seconds=0", "heartbeat_seconds must be positive"),
+        ("placement.cache_gib=inf", "cache_gib must be a number"),
+        ("recipe.clip=inf", "recipe.clip must be a number"),
+        ("device.price_per_hour=-1", "price_per_hour must be a number and not negative"),
         ("transfer=cifra10", "did you mean 'cifar10'"),
         ("recipe.lr_family.timm=2", r"there is none\. To add an entry write \+recipe.lr_family.timm="),
     ],

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from synthetic_study import BUDGETS, METRIC, SIZES, rows
 
 from pipeline.errors import BadInput
 from pipeline.laws.analysis import Analysis, analyse, points_from_rows
+from pipeline.laws.crossover import Crossing
 from pipeline.laws.frontier import frontier
+from pipeline.laws.headline import headline
 from pipeline.laws.law import make_law
 from pipeline.laws.points import Point, cells_of
 
@@ -103,6 +106,18 @@ def test_study_that_lacks_something(found: list[Row], says: str) -> None:
     analysis = of(found)
     assert re.search(says, analysis.headline)
     assert Analysis.from_json(analysis.to_json()) == analysis
+
+
+def test_doubt_on_both_axes_is_said_once() -> None:
+    leads = {"vit": 0.1, "resnet": 0.3}
+    drawn = {"leads": leads, "range_lo": 1e12, "range_hi": 8e12}
+    compute = Crossing("compute", "vit", "resnet", "cannot tell", None, None, None, 0.9, 0.6, "", **drawn)
+    data = replace(compute, axis="data", range_lo=1e3, range_hi=16e3, probability_in_range=0.001)
+    assert headline([], [compute, data], []) == (
+        "The data cannot tell whether ViT and ResNet cross: the probability is 60 % inside 1 to 8 TFLOPs and under 1 % "
+        "inside 1,000 to 16,000 images."
+    )
+    assert headline([], [compute], []).startswith("In compute the data cannot tell")
 
 
 def test_two_rows_of_two_families() -> None:

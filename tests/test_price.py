@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from pipeline.study import Study, Sweep, expand
 from pipeline.subset import Dataset
 from pipeline.task import Task
 
-DATA = Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100)
+DATA = Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100, 100)
 ARCH = ViT(patch=8, depth=2, width=16, heads=2)
 
 
@@ -42,6 +44,18 @@ def test_a_measurement_on_the_same_device_wins() -> None:
     assert other.total.basis == "device table"
     family = quote(made, Throughput([measured(2e8, arch="vit_y")], device))
     assert family.total.hours == pytest.approx(made.flops / 2e8 / 3600)
+
+
+def test_large_runs_outweigh_small_ones_and_transfers_do_not_count() -> None:
+    """A trial run of a few steps must not price a study by its evaluations, nor few-shot by its parent's FLOPs."""
+    made = plan(Study(data="toy", budgets=[1000]))
+    tiny, large = measured(1e7), measured(5e8)
+    large.cost |= {"samples_per_second": 200.0, "devices": 2.0, "device_seconds": 1e9}
+    large.facts |= {"forward_flops": 4e6, "train_flops": 1e12}
+    transfer = replace(measured(1e15), kind="transfer")
+    told = quote(made, Throughput([tiny, large, transfer], Device("gpu")))
+    rate = (1e8 + 1e12) / (1e8 / 1e7 + 1e12 / (3 * 4e6 * 200 / 2))
+    assert told.total.hours == pytest.approx(made.flops / rate / 3600)
 
 
 def test_what_is_unknown_stays_unknown() -> None:

@@ -106,6 +106,11 @@ def test_everything_from_outside_is_escaped(evil: str) -> None:
     assert [row["all"][trials["fields"].index("log")] for row in trials["rows"]].count(evil) == 1
 
 
+def test_what_diverged_is_not_passed_off_as_done(rows: list[dict[str, Any]]) -> None:
+    two = [{**row, "outcome": "diverged"} for row in rows[:2]]
+    assert page.status(two, {}, {"totals": {"trials_planned": 2}}).startswith("2 of 2 trials done, 2 of them diverged")
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_rows_give_a_page_that_says_what_is_missing(rows: list[dict[str, Any]], count: int) -> None:
     html = page.render(rows[:count], {}, {"name": "small", "totals": {"trials_planned": 9}})

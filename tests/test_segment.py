@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from small import ARCHS, job_of, plan_of, recipe, run_all
 
+from pipeline.errors import BadInput
 from pipeline.job import Home
 from pipeline.lease import Lease
 from pipeline.ledger import Ledger, Outcome
@@ -223,3 +224,16 @@ def test_a_bug_leaves_its_log_and_no_lease(tmp_path: Path, homes: dict[str, Home
 
 def test_the_recipe_of_the_tests_is_a_shared_one() -> None:
     assert recipe().schedule is Schedule.wsd
+
+
+def test_a_flipped_bit_of_a_start_state_is_refused(tmp_path: Path, homes: dict[str, Home]) -> None:
+    store = Store(str(tmp_path))
+    plan = plan_of(Study(data="fractal", budgets=[160]), homes, ["vit"])
+    trunk, decay = plan.order
+    run_segment(job_of(plan.segments[trunk], homes, store))
+    data = bytearray(store.get(state_key(trunk)) or b"")
+    data[-1] ^= 1
+    store.put(state_key(trunk), bytes(data))
+    with pytest.raises(BadInput, match="checksum differs"):
+        run_segment(job_of(plan.segments[decay], homes, store))
+    assert Ledger(store).known() == set()

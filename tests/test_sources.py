@@ -102,6 +102,25 @@ def test_a_truncated_archive_is_refused(tmp_path_factory: pytest.TempPathFactory
         refusal(root / "cut.tar")
 
 
+@pytest.mark.parametrize("layout", ["class folders", "cifar"])
+def test_one_flipped_byte_of_a_gzipped_archive_is_refused(tmp_path: Path, layout: str) -> None:
+    """Stored, not deflated, so that the archive opens and only the checksum at its end knows."""
+    if layout == "cifar":
+        folder = write_cifar(tmp_path)
+        path = tmp_path / "cifar-10-python.tar.gz"
+    else:
+        folder = class_folder(tmp_path / "folder", {"a": 6, "b": 6})
+        path = tmp_path / "flipped.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=0) as archive:
+        archive.add(folder, folder.name)
+    assert list(ImageSource(path=str(path)).records())
+    data = bytearray(path.read_bytes())
+    image = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    data[data.index(image.read_bytes()[500:600]) + 50] ^= 1
+    path.write_bytes(data)
+    assert "is no whole archive (CRC check failed" in refusal(path)
+
+
 def test_a_damaged_header_is_not_the_end(tmp_path: Path) -> None:
     path = archived(class_folder(tmp_path / "x", {"a": 3, "b": 3}), tmp_path / "x.tar", "w")
     with tarfile.open(path) as archive:

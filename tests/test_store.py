@@ -91,3 +91,25 @@ def test_the_lease_of_a_dead_process_is_taken_over_at_once(tmp_path: Path) -> No
     os.waitpid(child, 0)
     assert not held(store, "k")
     assert Lease(store, "k", 60).acquire()
+
+
+def test_a_store_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    class Silent(fsspec.AbstractFileSystem):
+        protocol = "silent"
+
+        def info(self, path: str, **options: object) -> dict:
+            raise RuntimeError("no credentials\nand a long story")
+
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: object) -> None:
+            raise RuntimeError("no credentials\nand a long story")
+
+        def exists(self, path: str, **options: object) -> bool:
+            return bool(self.info(path))
+
+    fsspec.register_implementation("silent", Silent, clobber=True)
+    for check in (Store("silent://x").check_readable, Store("silent://x").check_writable):
+        with pytest.raises(BadInput, match=r"silent://x.*\(no credentials\): mend that") as caught:
+            check()
+        assert "\n" not in str(caught.value)

@@ -1,13 +1,20 @@
+import math
+from dataclasses import replace
+
 import pytest
 
 from pipeline.arch import ViT
 from pipeline.errors import BadInput
 from pipeline.recipe import Recipe
 from pipeline.study import Study, Sweep, expand
-from pipeline.subset import Dataset
+from pipeline.subset import UNPREPARED, Dataset
 from pipeline.task import Task
 
-DATA = {"toy": Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100)}
+DATA = {
+    "toy": Dataset("toy", "a" * 64, 1000, 10, 32, 3, 100),
+    "alone": Dataset("alone", "c" * 64, 1000, 1, 32, 3, 100),
+    "tested": Dataset("tested", "b" * 64, 1000, 10, 32, 3, 100, 100),
+}
 ARCHS = {"vit": ViT(patch=8, depth=2, width=16, heads=2)}
 
 
@@ -42,7 +49,19 @@ def test_isoflop_gives_every_arch_the_same_compute() -> None:
         (Study(data="toy", sweeps={"s": Sweep(archs=["vti"], budgets=[10])}), "did you mean 'vit'"),
         (Study(data="toy", sweeps={"s": Sweep(budgets=[10], epochs=[1.0])}), "budgets and epochs"),
         (Study(data="toy", budgets=[10], tasks={"t": Task(data="x", shots=[1])}), "study.tasks.t.data"),
-        (Study(data="toy", budgets=[10], tasks={"t": Task(data="toy", shots=[101])}), "101 images of each"),
+        (Study(data="toy", budgets=[10], tasks={"t": Task(data="tested", shots=[101])}), "101 images of each"),
+        (Study(budgets=[10]), "study.data is not set"),
+        (Study(data="alone", budgets=[10]), "'alone', which has one class only"),
+        (Study(data="toy", budgets=[10], seeds=[-1]), "seeds must lie between 0"),
+        (Study(data="toy", sweeps={"s": Sweep(epochs=[math.inf])}), "epochs must be positive and mean less"),
+        (Study(data="toy", sweeps={"s": Sweep(flops=[1e300])}), "flops must be positive and mean less"),
+        (Study(data="toy", budgets=[10], tasks={"t": Task(data="toy")}), "nothing to do"),
+        (Study(data="toy", budgets=[10], tasks={"t": Task(data="tested", shots=[0])}), "asks for 0 images"),
+        (
+            Study(data="toy", budgets=[10], tasks={"t": Task(data="tested", finetune_steps=1, finetune_samples=1001)}),
+            "finetune_samples asks for 1,001",
+        ),
+        (Study(data="toy", budgets=[10], tasks={"t": Task(data="toy", shots=[1])}), "needs test images"),
     ],
 )
 def test_what_cannot_be_expanded_says_why(study: Study, sentence: str) -> None:
@@ -53,6 +72,14 @@ def test_what_cannot_be_expanded_says_why(study: Study, sentence: str) -> None:
 def test_a_patch_that_does_not_divide_the_image_is_refused() -> None:
     with pytest.raises(BadInput, match="patch of 7 px does not divide"):
         expand(Study(data="toy", budgets=[10]), {"v": ViT(patch=7)}, [Recipe()], DATA)
+
+
+def test_a_study_needs_validation_images() -> None:
+    bare = replace(DATA["toy"], val_samples=0)
+    with pytest.raises(BadInput, match="validation images, but toy has none"):
+        expand(Study(data="toy", budgets=[10]), ARCHS, [Recipe()], {"toy": bare})
+    declared = replace(bare, id=UNPREPARED + "x")
+    assert expand(Study(data="toy", budgets=[10]), ARCHS, [Recipe()], {"toy": declared}), "nobody has counted yet"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "with space"])

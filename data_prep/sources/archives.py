@@ -4,13 +4,17 @@ A tar that is cut off at a member's edge, or has one damaged header, ends like a
 block and every header are checked, so nothing is lost in silence.
 """
 
+import bz2
+import contextlib
+import gzip
 import lzma
 import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from data_prep.sources.base import Record
 from pipeline.errors import BadInput
@@ -25,6 +29,8 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+OPENED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+"""By the first bytes."""
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
@@ -92,18 +98,32 @@ def _folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes | None]]:
 
 def _tar(path: Path) -> Iterator[tuple[PurePosixPath, bytes | None]]:
     """Regular files only: links and devices are no images."""
-    with tarfile.open(path, "r|*", tarinfo=_StrictHeader) as archive:
+    with unpacked(path) as file, tarfile.open(fileobj=file, mode="r|", tarinfo=_StrictHeader) as archive:
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
             name = _inside(member.name, path)
             if member.isdir():
                 yield name, None
             elif member.isfile() and _is_image(name):
-                file = archive.extractfile(member)
-                data = file.read() if file else b""
+                content = archive.extractfile(member)
+                data = content.read() if content else b""
                 if len(data) != member.size:
                     raise EOFError(f"{name} ends early")
                 yield name, data
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[BinaryIO]:
+    """The plain bytes of a compressed or plain file. Read to its end, for there its checksum lies; ``tarfile`` would
+    stop at the last member and never look at that of gzip. Raises what the decompressor raises.
+    """
+    with path.open("rb") as file:
+        start = file.read(6)
+    opened = next((opened for magic, opened in OPENED.items() if start.startswith(magic)), open)
+    with opened(path, "rb") as file:
+        yield file
+        while file.read(2**20):
+            pass
 
 
 class _StrictHeader(tarfile.TarInfo):

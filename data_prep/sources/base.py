@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.errors import BadInput
-from pipeline.subset import Dataset
+from pipeline.subset import UNPREPARED, Dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,9 @@ class Source:
                 "below 1."
             )
 
+        if self.order_seed < 0:
+            raise BadInput(f"data.*.order_seed must not be negative, not {self.order_seed}.")
+
     def records(self) -> Iterator[Record]:
         """Every image, in a fixed order. Raises BadInput when the source cannot be read."""
         raise NotImplementedError
@@ -79,7 +82,7 @@ class Source:
         val = sum(round(count * self.val_share) for count in per_class)
         test = sum(round(count * self.test_share) for count in per_class)
         train = sum(per_class) - val - test
-        unprepared = f"unprepared:{self.fingerprint()}"
+        unprepared = UNPREPARED + self.fingerprint()
         return Dataset(name, unprepared, train, len(per_class), self.image_size, 3, val, test)
 
     def content(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy._core import multiarray
 
+from data_prep.sources.archives import BROKEN, unpacked
 from data_prep.sources.base import Record
 from pipeline.errors import BadInput
 
@@ -96,7 +97,7 @@ def _files(path: Path) -> dict[str, bytes]:
     try:
         if folder is not None:
             return {file.name: file.read_bytes() for file in folder.iterdir() if file.name in wanted}
-        with tarfile.open(path, "r:*") as archive:
+        with unpacked(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
             found: dict[str, bytes] = {}
             for member in archive:
                 name = member.name.rsplit("/", 1)[-1]
@@ -106,7 +107,7 @@ def _files(path: Path) -> dict[str, bytes]:
             return found
     except PermissionError as error:
         raise BadInput(f"{error.filename or path} cannot be read (permission denied): mend its rights.") from error
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (*BROKEN, OSError) as error:
         raise BadInput(f"{path} is no whole archive ({error}): fetch it again.") from error
 
 

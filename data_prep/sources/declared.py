@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from data_prep.sources.base import Record, Source
 from pipeline.errors import BadInput
-from pipeline.subset import Dataset
+from pipeline.subset import UNPREPARED, Dataset
 
 
 @dataclass
@@ -34,6 +34,6 @@ class DeclaredSource(Source):
         raise BadInput(f"This data set is only declared, so that studies can be priced: {self.reason}.")
 
     def facts(self, name: str) -> Dataset:
-        unprepared = f"unprepared:{self.fingerprint()}"
+        unprepared = UNPREPARED + self.fingerprint()
         counts = (self.samples, self.classes, self.image_size, 3, self.val_samples, self.test_samples)
         return Dataset(name, unprepared, *counts)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from data_prep.sources.base import Record, Source
 from pipeline.errors import BadInput, nearest
-from pipeline.subset import Dataset
+from pipeline.subset import UNPREPARED, Dataset
 
 DOWNLOADS = "downloads"
 
@@ -38,6 +38,13 @@ class ImageSource(Source):
     val_samples: int = 0
     test_samples: int = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("classes", 1), ("samples", 1), ("val_samples", 0), ("test_samples", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise BadInput(f"data.*.{name} must be at least {least}, not {value}.")
+
     def records(self) -> Iterator[Record]:
         from data_prep.sources import archives, cifar, idx
 
@@ -53,7 +60,7 @@ class ImageSource(Source):
             return None
         return Dataset(
             name,
-            f"unprepared:{self.fingerprint()}",
+            UNPREPARED + self.fingerprint(),
             self.samples,
             self.classes,
             self.image_size,
@@ -114,7 +121,7 @@ class ImageSource(Source):
             for train in (True, False):
                 builder(root=str(root), train=train, download=True)
         except (OSError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
+            reason = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
             raise BadInput(f"torchvision could not fetch {self.torchvision} into {root}: {reason}.") from error
         own = root / self.torchvision  # the MNIST family; other data sets may lie beside it
         return own if own.is_dir() else root

@@ -16,10 +16,29 @@ def headline(laws: Sequence[Law], crossings: Sequence[Crossing], missing: Sequen
     pair = pair or ({crossings[0].a, crossings[0].b} if crossings else None)
     if pair is None:
         return _nothing(laws, missing)
-    parts = [_part(c) for axis in AXES for c in crossings if c.axis == axis and {c.a, c.b} == pair]
+    found = [c for axis in AXES for c in crossings if c.axis == axis and {c.a, c.b} == pair]
+    both_unsure = len(found) == len(AXES) and all(map(_is_drawn_unsure, found))
+    parts = [_both_unsure(found)] if both_unsure else [_part(c) for c in found]
     parts += [_unvaried(axis) for axis in AXES if not any(c.axis == axis for c in crossings)]
     said = "; ".join(parts)
     return f"{said[:1].upper()}{said[1:]}."
+
+
+def _is_drawn_unsure(c: Crossing) -> bool:
+    """Whether the data cannot tell although there were laws to draw from, and most draws do not cross."""
+    drawn = c.probability_in_range is not None and c.range_lo and c.range_hi and c.leads
+    return bool(c.answer == "cannot tell" and drawn and (c.probability_in_range or 0.0) < c.level)
+
+
+def _both_unsure(found: Sequence[Crossing]) -> str:
+    """The same doubt on both axes, said once."""
+    a, b = wording.family(found[0].a), wording.family(found[0].b)
+    chances = [
+        f"{wording.chance(c.probability_in_range or 0.0)} inside "
+        f"{wording.stretch(c.axis, c.range_lo or 0.0, c.range_hi or 0.0)}"
+        for c in found
+    ]
+    return f"the data cannot tell whether {a} and {b} cross: the probability is {' and '.join(chances)}"
 
 
 def _part(c: Crossing) -> str:

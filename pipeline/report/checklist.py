@@ -18,7 +18,7 @@ def checklist(rows: list[Row], analysis: dict[str, Any], study: dict[str, Any]) 
         "question": str(study.get("question") or ""),
         "metric": f"{numbers.words(metric)} ({metric}), lower is better" if rows else "",
         "FLOPs convention": _only(rows, "flops_convention"),
-        "data sets": _only(rows, "dataset", short=12),
+        "data sets": "; ".join(filter(None, (_only(rows, "dataset", short=12), _downstream(rows)))),
         "families and shapes": _shapes(rows),
         "training set sizes": _span(rows, "samples"),
         "budgets (samples seen)": _span(rows, "budget"),
@@ -32,6 +32,11 @@ def checklist(rows: list[Row], analysis: dict[str, Any], study: dict[str, Any]) 
     if not given:
         given = {"law: form, loss, optimiser, starts, interval": ""}
     return [*items.items(), *((k, v) for k, v in given.items() if k not in items)]
+
+
+def _downstream(rows: list[Row]) -> str:
+    tasks = _only(rows, "task_dataset", short=12)
+    return f"transfer to {tasks}" if tasks else ""
 
 
 def _learning_rates(rows: list[Row], metric: str) -> str:

@@ -130,6 +130,8 @@ def status(rows: list[Row], analysis: Row, study: Row) -> str:
     failed = sum(r.get("outcome") == "failed" for r in rows)
     planned = numbers.finite(totals.get("trials_planned"))
     parts = [f"{settled} of {int(planned)} trials done" if planned else f"{settled} trials done"]
+    if diverged := sum(r.get("outcome") == "diverged" for r in rows):
+        parts.append(f"{diverged} of them diverged")
     if failed:
         parts.append(f"{failed} failed")
     if planned and settled + failed < planned:

@@ -19,7 +19,7 @@ from pipeline.subset import Subset
 from pipeline.training.meter import Meter
 from pipeline.training.module import Classifier
 from pipeline.training.pulse import Pulse
-from pipeline.training.state import State, read_state
+from pipeline.training.state import State, read_end_state, read_state
 
 QUIET = ("lightning.pytorch", "lightning.fabric", "lightning")
 
@@ -150,7 +150,7 @@ def start_state(job: Job, first: str) -> State | None:
     partial = read_state(job.store, partial_key(job.segment.key))
     if partial is not None or not first:
         return partial
-    state = read_state(job.store, state_key(first))
+    state = read_end_state(job.store, first)
     if state is None:
         where = job.store.describe(state_key(first))
         raise RuntimeError(f"the start state {where} is gone; run the command again to remake it")

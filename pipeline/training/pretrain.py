@@ -31,6 +31,7 @@ class Done:
     samples_per_second: float = 0.0
     has_state: bool = False
     """Whether the end state is stored."""
+    state_sha256: str = ""
 
 
 def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Done:
@@ -71,7 +72,8 @@ def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Do
         }
         done.seconds += time.monotonic() - began
         fitted.state.optimizer = {}  # nothing trains on from a finished decay
-        run.log({**fitted.curve[-1], "val/error": scores["error"], "val/loss": scores["loss"]})
+        where = {axis: fitted.curve[-1][axis] for axis in ("samples_seen", "compute/exaflops")}
+        run.log({**where, "val/error": scores["error"], "val/loss": scores["loss"]})
         run.summary(done.metrics)
     return done
 

@@ -4,6 +4,7 @@ It looks at its own address first, so running it twice is harmless. On CPU with 
 state is the same bit for bit, however often the work was killed and whichever trials share it.
 """
 
+import hashlib
 import os
 import platform
 import socket
@@ -69,8 +70,9 @@ def alone(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any] | None = 
     work = transfer if job.segment.work is Work.transfer else pretrain
     done = work(job, pulse, run, trainer or {})
     if done.state is not None:
-        job.store.put(state_key(job.segment.key), done.state.to_bytes())
-        done.has_state, done.state = True, None
+        data = done.state.to_bytes()
+        job.store.put(state_key(job.segment.key), data)
+        done.has_state, done.state, done.state_sha256 = True, None, hashlib.sha256(data).hexdigest()
     return done
 
 
@@ -98,9 +100,8 @@ def _work(job: Job, pulse: Pulse, run: RunLog, worker: Worker) -> Record:
 
 
 def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
-    segment, placement = job.segment, job.placement
-    devices = placement.workers_per_trial * (placement.gpus_per_trial or placement.cpus_per_trial)
-    seconds = done.seconds * devices
+    segment = job.segment
+    seconds = done.seconds * _devices(job)
     before = read_record(job.store, segment.start.key) if segment.start else None
     shared = before if segment.work is not Work.transfer else None
     return Record(
@@ -117,9 +118,16 @@ def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
         flops=segment.flops,
         samples_per_second=done.samples_per_second,
         has_state=done.has_state,
+        state_sha256=done.state_sha256,
         reason=reason,
         host=_host(job),
     )
+
+
+def _devices(job: Job) -> float:
+    """GPUs or, without any, CPU cores that work on one segment."""
+    placement = job.placement
+    return placement.workers_per_trial * (placement.gpus_per_trial or placement.cpus_per_trial)
 
 
 def _finish(job: Job, record: Record) -> Report:
@@ -155,6 +163,7 @@ def _host(job: Job) -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": job.placement.threads,
         "workers": job.placement.workers_per_trial,
+        "devices": _devices(job),
         "micro_batch": job.placement.micro_batch,
         "compiled": job.placement.compile,
         "precision": job.placement.precision.name,

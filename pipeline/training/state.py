@@ -4,6 +4,7 @@ Layout: ``model/NAME``, ``average/NAME`` and ``optimizer/INDEX/NAME`` tensors; m
 JSON. The order of samples and dropout are pure functions of the step, so no iterator or generator state exists.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput
+from pipeline.record import read_record, state_key
 from pipeline.store import Store
 
 
@@ -73,17 +75,25 @@ def _copies(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     return {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items() if isinstance(v, Tensor)}
 
 
-def read_state(store: Store, key: str) -> State | None:
-    """The state at ``key``, or None. Raises BadInput when the file is damaged."""
+def read_state(store: Store, key: str, sha256: str = "") -> State | None:
+    """The state at ``key``, or None. Raises BadInput when the file is damaged, or is not the one of this sha256."""
     data = store.get(key)
     if data is None:
         return None
     try:
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+            raise ValueError("its checksum differs")
         return State.from_bytes(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise BadInput(
             f"The state {store.describe(key)} is damaged ({error}): delete it and its .json, and it will be remade."
         ) from error
+
+
+def read_end_state(store: Store, address_key: str) -> State | None:
+    """The state in which a finished segment ended, as its record knows it."""
+    record = read_record(store, address_key)
+    return read_state(store, state_key(address_key), record.state_sha256 if record else "")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, slots: dict[int, dict[str, Tensor]]) -> None:

@@ -18,7 +18,7 @@ from pipeline.training.fit import Stretch, device_of, fit, start_state
 from pipeline.training.pretrain import Done, guess_loss, open_reader
 from pipeline.training.pulse import Pulse
 from pipeline.training.runlog import RunLog
-from pipeline.training.state import read_state
+from pipeline.training.state import read_end_state
 from pipeline.transfer import fewshot
 from pipeline.transfer.finetune import finetune_recipe
 from pipeline.trial import FewShot, FineTune, Transfer
@@ -91,10 +91,11 @@ def _parent_model(job: Job, trial: Transfer) -> nn.Module:
     parent = trial.parent
     upstream, target = (job.homes[d].dataset for d in (parent.subset.dataset, trial.dataset))
     assert job.segment.start is not None
-    key = state_key(job.segment.start.key)
-    state = read_state(job.store, key)
+    key = job.segment.start.key
+    state = read_end_state(job.store, key)
     if state is None:
-        raise RuntimeError(f"the parent's state {job.store.describe(key)} is gone; run the command again to remake it")
+        gone = job.store.describe(state_key(key))
+        raise RuntimeError(f"the parent's state {gone} is gone; run the command again to remake it")
     model = build(parent.arch, target.image_size, upstream.channels, upstream.classes, parent.seed)
     new, old = (grid_of(parent.arch, d.image_size) for d in (target, upstream))
     if new and old:

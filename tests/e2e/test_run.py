@@ -5,8 +5,10 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,11 @@ def wait_for(condition, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +230,28 @@ def test_a_running_cluster_is_never_joined_unasked_and_works_by_address(tmp_path
         cluster.shutdown()
     assert science(tmp_path / "b") == science(undisturbed)
     assert weights(tmp_path / "b") == weights(undisturbed)
+
+
+def test_a_cluster_that_ray_start_made_is_used_by_address(tmp_path: Path, undisturbed: Path) -> None:
+    """``ray start`` asks for the token that an earlier local run left in the home folder."""
+    assert (Path.home() / ".ray" / "auth_token").exists(), "the undisturbed study left one"
+    port = "6397"
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    head = [*ray, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    folder = tempfile.mkdtemp(prefix="ray")
+    with subprocess.Popen(
+        [*head, f"--temp-dir={folder}", "--disable-usage-stats"],
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as cluster:
+        try:
+            wait_for(lambda: answers(int(port)))
+            finish(start(tmp_path, f"placement.address=127.0.0.1:{port}", "placement.cpus=null"))
+        finally:
+            cluster.terminate()
+    assert weights(tmp_path) == weights(undisturbed)
 
 
 def test_a_budget_added_later_extends_the_trunk(tmp_path: Path) -> None:
