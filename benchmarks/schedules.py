@@ -46,7 +46,9 @@ def _schedule(setting: str) -> str:
 
 
 def interval(values: list[float], say: Callable[[float], str]) -> str:
-    """Mean and interval."""
+    """Mean and interval, a dash of nothing."""
+    if not values:
+        return "-"
     mean = fmean(values)
     if len(values) < 2:
         return say(mean)
@@ -78,7 +80,7 @@ def tables(found: dict[Key, float]) -> None:
     rows = []
     for family, schedule in product(families, schedules):
         cells = [[e for (f, s, b, _), e in found.items() if (f, s, b) == (family, schedule, at)] for at in budgets]
-        rows.append([family, schedule, *(interval(cell, points) if cell else "-" for cell in cells)])
+        rows.append([family, schedule, *(interval(cell, points) for cell in cells)])
     print("\nValidation error in %, mean over seeds")
     show(["family", "schedule", *(f"{b:,} samples" for b in budgets)], rows)
     ratios = {key: logs(found, *key) for key in product(families, schedules)}
