@@ -11,7 +11,7 @@ from rich.console import Console
 from data_prep.prepare import find, prepare
 from data_prep.sources import Source
 from pipeline.arch import Arch, External
-from pipeline.config import Config, Loaded, load
+from pipeline.config import Loaded, load
 from pipeline.errors import BadInput
 from pipeline.job import Home, Job
 from pipeline.ledger import Ledger
@@ -19,6 +19,7 @@ from pipeline.manifest import StudyManifest, describe
 from pipeline.plan import Plan, Segment, build_plan
 from pipeline.price import Quote, Throughput, quote
 from pipeline.record import stored_steps
+from pipeline.schema import Config
 from pipeline.store import Store
 from pipeline.study import Planned, expand
 from pipeline.subset import Dataset

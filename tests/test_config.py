@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.arch import ViT
-from pipeline.config import PRESETS, load
+from pipeline.config import load
 from pipeline.errors import BadInput, nearest
+from pipeline.schema import PRESETS
 from pipeline.track import TrackMode
 
 ROOT = Path(__file__).resolve().parent.parent

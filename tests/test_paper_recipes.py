@@ -7,11 +7,12 @@ import pytest
 from small import ARCHS, job_of
 
 from pipeline.arch import ViT
-from pipeline.config import PRESETS, load
+from pipeline.config import load
 from pipeline.job import Home
 from pipeline.ledger import Ledger, Outcome
 from pipeline.plan import build_plan
 from pipeline.recipe import Loss, Optimizer, Recipe, Schedule
+from pipeline.schema import PRESETS
 from pipeline.store import Store
 from pipeline.study import Study, expand
 from pipeline.subset import Dataset
