@@ -5,6 +5,7 @@ only defaults; the YAML files under conf/ hold presets. Unknown keys and wrong t
 """
 
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ def load(overrides: Iterable[str], presets: Path | None = None) -> Loaded:
     configs = [_to_config(point) for point in points]
     for config in configs:
         _refuse_idle_rate(overrides, config)
+        _refuse_foreign_rate(config, presets)
     return Loaded(configs[0], [c.recipe for c in configs], OmegaConf.to_yaml(points[0]))
 
 
@@ -61,6 +63,23 @@ def _refuse_idle_rate(overrides: list[str], config: Config) -> None:
             f"recipe.lr does nothing for {', '.join(own[:3])}{' ...' if own[3:] else ''}, as the recipe has a rate for "
             f"each: set recipe.lr_arch.{own[0]}=..., or take another recipe."
         )
+
+
+def _refuse_foreign_rate(config: Config, presets: Path | None) -> None:
+    """A recipe may have rates for archs that the study leaves out, as the paper's do, but not for unknown ones."""
+    if set(config.recipe.lr_arch) <= set(config.archs):
+        return
+    known = {*config.archs, *_arch_names(PRESETS), *(_arch_names(presets) if presets else ())}
+    for name in config.recipe.lr_arch:
+        if name not in known:
+            raise BadInput(f"recipe.lr_arch has no arch {name!r}: {nearest(name, known)}")
+
+
+def _arch_names(presets: Path) -> Iterable[str]:
+    """Names under which the presets of a folder put their archs: each file's own word, else its name."""
+    for path in (presets / "arch").rglob("*.yaml"):
+        package = re.search(r"^# @package archs\.(\w+)", path.read_text(errors="replace"), re.MULTILINE)
+        yield package[1] if package else path.stem
 
 
 def _to_config(composed: Any) -> Config:

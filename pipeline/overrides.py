@@ -31,7 +31,8 @@ def split(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
         elif key in ("arch", "data", "transfer"):
             fixed.append(f"{key}=[{','.join(dict.fromkeys(_alternatives(text, override)))}]")
         elif key == "recipe" or key.startswith("recipe."):
-            swept.append([f"{key}={value}" for value in _alternatives(text, override)])
+            name = text.partition("=")[0]  # with its +, for a new entry of recipe.lr_arch
+            swept.append([f"{name}={value}" for value in _alternatives(text, override)])
         else:
             raise BadInput(
                 f"{text!r} sweeps {key}, but only arch and recipe fields are swept; seeds, sizes and budgets are "
