@@ -84,7 +84,7 @@ def test_table_3(
 def test_every_recipe_takes_every_model_of_the_paper(name: str) -> None:
     """Composed, expanded and planned; 50 models and more."""
     loaded = load([f"recipe={name}", f"arch=[{','.join(MODELS)}]"])
-    data = {"jft": Dataset("jft", "0" * 64, 303_000_000, 0, 224, 3, 0)}
+    data = {"jft": Dataset("jft", "0" * 64, 303_000_000, 0, 224, 3, 50_000)}
     trials = expand(Study(data="jft", budgets=[81_920_000]), loaded.config.archs, loaded.recipes, data)
     plan = build_plan(trials, data)
     twins = {f"vit_s{patch}" for patch in (32, 16, 14, 8)}  # ViT-S is ViT-b
