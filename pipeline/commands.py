@@ -103,7 +103,7 @@ def train(arguments: Namespace) -> int:
     from pipeline.mirror import Mirror
     from pipeline.training.segment import run_segment
 
-    mirror, make_job = Mirror(prepared.config.track), job_maker(prepared)
+    mirror, make_job = Mirror(prepared.config.track), job_maker(prepared, alone=True)
     for key in prepared.plan.order:
         try:
             report = run_segment(make_job(prepared.plan.segments[key]), mirror.open)

@@ -8,7 +8,6 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.errors import BadInput
 from pipeline.job import Job
 from pipeline.track import Track
 from pipeline.training.meter import Diverged, Interrupted
@@ -32,11 +31,6 @@ def _train(job: Job, track: Track) -> dict[str, Any]:
     from ray.train.torch import TorchTrainer
 
     placement = job.placement
-    batch = job.segment.planned.pretrain.recipe.batch_size
-    if batch % placement.workers_per_trial:
-        raise BadInput(
-            f"A batch of {batch} cannot be shared equally by placement.workers_per_trial={placement.workers_per_trial}."
-        )
     needs = {"CPU": placement.cpus_per_trial, "GPU": placement.gpus_per_trial}
     trainer = TorchTrainer(
         _member,

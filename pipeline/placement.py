@@ -69,3 +69,35 @@ class Placement:
             raise BadInput(
                 f"placement.cpus={self.cpus} is less than one trial needs (cpus_per_trial={self.cpus_per_trial:g})."
             )
+
+    def check(self, batch_size: int, name: str, pairs: bool = False) -> None:
+        """Raises BadInput when the batch of that ``name`` cannot be cut evenly, or mixup's ``pairs`` would be cut."""
+        count = self.workers_per_trial * passes(batch_size, self.workers_per_trial, self.micro_batch, name)
+        if pairs and batch_size // count % 2:
+            raise BadInput(
+                f"recipe.mixup mixes pairs, but placement.workers_per_trial={self.workers_per_trial} and "
+                f"micro_batch={self.micro_batch} cut {name}={batch_size} into passes of {batch_size // count} images: "
+                "make that even."
+            )
+
+
+def passes(batch_size: int, workers: int, micro_batch: int, name: str = "recipe.batch_size") -> int:
+    """Passes of every worker per step. Raises BadInput, with what would do, when the batch cannot be cut evenly."""
+    if batch_size % workers:
+        raise BadInput(
+            f"{name}={batch_size} cannot be shared evenly by placement.workers_per_trial={workers}: make the batch a "
+            f"multiple, or take {_divisor(batch_size, workers)} for the workers."
+        )
+    own = batch_size // workers
+    size = min(own, micro_batch) if micro_batch else own
+    if own % size:
+        raise BadInput(
+            f"placement.micro_batch={micro_batch} does not divide the {own} images that {name}={batch_size} gives each "
+            f"worker: take {_divisor(own, micro_batch)}, or 0 for all at once."
+        )
+    return own // size
+
+
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor up to ``limit``."""
+    return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)

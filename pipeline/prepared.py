@@ -3,7 +3,7 @@
 import datetime
 from argparse import Namespace
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.console import Console
 from data_prep.prepare import find, prepare
 from data_prep.sources import Source
 from pipeline.arch import Arch, External
-from pipeline.config import Config, Loaded, load
+from pipeline.config import Loaded, load
 from pipeline.errors import BadInput
 from pipeline.job import Home, Job
 from pipeline.ledger import Ledger
@@ -19,6 +19,7 @@ from pipeline.manifest import StudyManifest, describe
 from pipeline.plan import Plan, Segment, build_plan
 from pipeline.price import Quote, Throughput, quote
 from pipeline.record import stored_steps
+from pipeline.schema import Config
 from pipeline.store import Store
 from pipeline.study import Planned, expand
 from pipeline.subset import Dataset
@@ -87,6 +88,7 @@ def _prepare(source: Source, name: str, root: Path) -> tuple[Dataset, Path]:
 
 def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
     config = loaded.config
+    _check_batches(loaded)
     store = open_store(config)
     if prepare_missing:
         store.check_writable()
@@ -101,18 +103,30 @@ def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
     return Prepared(loaded, homes, store, built, quote(built, Throughput(results, config.device)))
 
 
+def _check_batches(loaded: Loaded) -> None:
+    """Raises BadInput when the placement cannot cut a batch evenly: known before data are made or anything runs."""
+    placement = loaded.config.placement
+    for recipe in loaded.recipes:
+        placement.check(recipe.batch_size, "recipe.batch_size", pairs=recipe.mixup > 0)
+    for name, task in loaded.config.study.tasks.items():
+        if task.finetune_steps:
+            placement.check(task.finetune_batch_size, f"study.tasks.{name}.finetune_batch_size")
+
+
 def _install_counter(archs: Iterable[Arch]) -> None:
     """Modules made elsewhere have no closed form: to price them is to build them, with torch."""
     if any(isinstance(arch, External) for arch in archs):
         import pipeline.models.external  # noqa: F401
 
 
-def job_maker(prepared: Prepared) -> Callable[[Segment], Job]:
+def job_maker(prepared: Prepared, alone: bool = False) -> Callable[[Segment], Job]:
+    """``alone``: for this process, which is one worker whatever the placement says."""
     config = prepared.config
+    placement = replace(config.placement, workers_per_trial=1) if alone else config.placement
     homes = {home.dataset.id: home for home in prepared.homes.values()}
 
     def make_job(segment: Segment) -> Job:
-        return Job(segment, homes, prepared.store, config.placement, config.study.name, config.device.name)
+        return Job(segment, homes, prepared.store, placement, config.study.name, config.device.name)
 
     return make_job
 

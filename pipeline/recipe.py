@@ -49,9 +49,10 @@ class Recipe:
     lr: float = 1e-3
     """Peak learning rate, before ``lr_family`` and ``lr_arch``."""
     lr_family: dict[str, float] = field(default_factory=dict)
-    """Factor on ``lr`` by family (vit, hybrid, resnet); resolved to one number in every Trial."""
+    """Factor on ``lr`` by kind of arch (vit, hybrid, resnet, timm, module), whatever family an arch is compared as;
+    resolved to one number in every Trial."""
     lr_arch: dict[str, float] = field(default_factory=dict, metadata={"neutral": {}})
-    """Peak rate by arch preset, in place of ``lr`` x ``lr_family``; resolved likewise."""
+    """Peak rate by arch preset, used or not, in place of ``lr`` x ``lr_family``; resolved likewise."""
     lr_end: float = field(default=0.0, metadata={"neutral": 0.0})
     """Where the decay ends. The official code's linear decay ends at 1e-5."""
     schedule: Schedule = Schedule.wsd

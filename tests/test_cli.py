@@ -82,6 +82,21 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path: Path, words: list[str], 
     assert part in sentence(crossover(*words, cwd=tmp_path, code=2))
 
 
+@pytest.mark.parametrize("verb", ["plan", "run", "train"])
+def test_a_batch_that_cannot_be_cut_evenly_is_refused_before_anything_is_made(tmp_path: Path, verb: str) -> None:
+    told = sentence(crossover(verb, *SMALL, "recipe.batch_size=64", "placement.micro_batch=48", cwd=tmp_path, code=2))
+    assert told == (
+        "placement.micro_batch=48 does not divide the 64 images that recipe.batch_size=64 gives each worker: "
+        "take 32, or 0 for all at once."
+    )
+    task = ["data=fractal,digits", "study.tasks.d.data=digits", "study.tasks.d.finetune_steps=2"]
+    words = [*SMALL, *(f"+{w}" if w.startswith("study") else w for w in task), "placement.workers_per_trial=4"]
+    told = sentence(crossover(verb, *words, "+study.tasks.d.finetune_batch_size=6", cwd=tmp_path, code=2))
+    assert "study.tasks.d.finetune_batch_size=6 cannot be shared evenly by placement.workers_per_trial=4" in told
+    assert "take 3 for the workers" in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     for address in ("127.0.0.1:1", "nobody.invalid:6379", "ray://127.0.0.1:1", "127.0.0.1:99999999"):
         told = sentence(crossover("run", *SMALL, f"placement.address={address}", cwd=tmp_path, code=2))
@@ -97,7 +112,9 @@ def test_a_truncated_archive_is_one_sentence(tmp_path: Path, shared_data: Path) 
 
 def test_train_fit_report_export_why_status(tmp_path: Path) -> None:
     """One small study in this process, then every verb that reads what it left."""
-    crossover("train", *SMALL, cwd=tmp_path)
+    crossover("train", *SMALL, "placement.workers_per_trial=2", "placement.micro_batch=32", cwd=tmp_path)
+    ledger = [json.loads(path.read_text()) for path in (tmp_path / "runs/ledger").glob("*.json")]
+    assert [result["cost"]["workers"] for result in ledger] == [1, 1], "one process is one worker"
     again = crossover("train", *SMALL, cwd=tmp_path)
     assert "0 %" in again.stdout or "0%" in again.stdout
     status = json.loads(crossover("status", "--json", cwd=tmp_path).stdout)

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.arch import ViT
-from pipeline.config import PRESETS, load
+from pipeline.config import load
 from pipeline.errors import BadInput, nearest
+from pipeline.schema import PRESETS
 from pipeline.track import TrackMode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,6 +115,24 @@ def test_a_rate_that_nobody_would_read_is_refused() -> None:
     assert load(["arch=vit_pico", "recipe=paper_jft", "recipe.lr=2e-3"]).config.recipe.lr == 2e-3
     swept = load(["arch=vit_b16", "recipe=paper_jft", "recipe.lr_arch.vit_b16=1e-3,2e-3"])
     assert [r.resolve("vit", "vit_b16").lr for r in swept.recipes] == [1e-3, 2e-3]
+
+
+def test_a_rate_for_an_arch_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"recipe.lr_arch has no arch 'vit_b61': did you mean 'vit_b16'"):
+        load(["arch=vit_pico", "+recipe.lr_arch.vit_b61=1e-3"])
+    with pytest.raises(BadInput, match=r"no arch 'vit_pcio': did you mean 'vit_pico'"):
+        load(["arch=vit_pico", "recipe=paper_jft", "+recipe.lr_arch.vit_pcio=1e-3,2e-3"])
+    swept = load(["arch=vit_pico", "+recipe.lr_arch.vit_pico=1e-3,2e-3"])
+    assert [r.resolve("vit", "vit_pico").lr for r in swept.recipes] == [1e-3, 2e-3]
+    (tmp_path / "arch").mkdir()
+    preset = "# @package archs.{}\ndefaults: [/schema/arch@_here_: vit, _self_]\n"
+    for name, key in (("mine", "mine"), ("file", "key")):
+        (tmp_path / "arch" / f"{name}.yaml").write_text(preset.format(key))
+        rate = f"+recipe.lr_arch.{key}=1e-3"
+        assert load(["arch=vit_pico", rate], tmp_path).config.recipe.lr_arch == {key: 1e-3}
+        assert load([f"arch={name}", rate], tmp_path).config.recipe.resolve("vit", key).lr == 1e-3
+        with pytest.raises(BadInput, match=f"no arch '{key}'"):
+            load(["arch=vit_pico", rate])
 
 
 def test_other_data_take_the_place_of_the_private_ones() -> None:

@@ -158,5 +158,5 @@ def test_devices_share_a_batch_evenly_or_not_at_all(folder: Path, world: int, fi
     if fits:
         assert [len(labels) for _, labels, _ in data.train_dataloader()] == [16 // world] * 4
     else:
-        with pytest.raises(BadInput, match="cannot be shared by 3 devices"):
+        with pytest.raises(BadInput, match=r"cannot be shared evenly by placement.workers_per_trial=3"):
             data.train_dataloader()

@@ -33,7 +33,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
     (
         7,
         (
-            "pipeline.config",
+            *("pipeline.schema", "pipeline.compose", "pipeline.overrides", "pipeline.config"),
             "pipeline.prepared",
             "pipeline.commands",
             "pipeline.lookup",
@@ -46,7 +46,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
 ONLY = {
     "ray": {"pipeline.cluster", "pipeline.gang"},
     "wandb": {"pipeline.wandb_service"},
-    "hydra": {"pipeline.config"},
+    "hydra": {"pipeline.schema", "pipeline.compose", "pipeline.overrides", "pipeline.config"},
 }
 
 

@@ -7,11 +7,12 @@ import pytest
 from small import ARCHS, job_of
 
 from pipeline.arch import ViT
-from pipeline.config import PRESETS, load
+from pipeline.config import load
 from pipeline.job import Home
 from pipeline.ledger import Ledger, Outcome
 from pipeline.plan import build_plan
 from pipeline.recipe import Loss, Optimizer, Recipe, Schedule
+from pipeline.schema import PRESETS
 from pipeline.store import Store
 from pipeline.study import Study, expand
 from pipeline.subset import Dataset
@@ -83,7 +84,7 @@ def test_table_3(
 def test_every_recipe_takes_every_model_of_the_paper(name: str) -> None:
     """Composed, expanded and planned; 50 models and more."""
     loaded = load([f"recipe={name}", f"arch=[{','.join(MODELS)}]"])
-    data = {"jft": Dataset("jft", "0" * 64, 303_000_000, 0, 224, 3, 0)}
+    data = {"jft": Dataset("jft", "0" * 64, 303_000_000, 0, 224, 3, 50_000)}
     trials = expand(Study(data="jft", budgets=[81_920_000]), loaded.config.archs, loaded.recipes, data)
     plan = build_plan(trials, data)
     twins = {f"vit_s{patch}" for patch in (32, 16, 14, 8)}  # ViT-S is ViT-b

@@ -11,7 +11,7 @@ from small import ARCHS, plan_of, recipe, run_all
 from data_prep.prepare import prepare
 from data_prep.sources import DigitsSource
 from pipeline.arch import Arch, Counts, External, Module, Timm, ViT
-from pipeline.config import PRESETS, load
+from pipeline.config import load
 from pipeline.errors import BadInput
 from pipeline.job import Home
 from pipeline.ledger import Ledger
@@ -20,6 +20,7 @@ from pipeline.models.positions import POSITIONS, resize
 from pipeline.plan import Work
 from pipeline.recipe import MomentumDtype, Optimizer, Recipe, Schedule
 from pipeline.record import state_key
+from pipeline.schema import PRESETS
 from pipeline.store import Store
 from pipeline.study import Study, expand
 from pipeline.subset import Dataset

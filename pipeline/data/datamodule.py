@@ -17,6 +17,7 @@ from torch import Tensor
 from pipeline.data.order import sample_ids
 from pipeline.data.reader import Reader
 from pipeline.errors import BadInput
+from pipeline.placement import passes
 from pipeline.subset import Subset
 
 AHEAD = 4
@@ -58,23 +59,13 @@ class Batches:
 
     def share(self, rank: int, world: int) -> None:
         """Become the batches of one of ``world`` ranks. Raises BadInput when the batch cannot be cut evenly."""
-        if self.batch_size % world:
-            raise BadInput(
-                f"recipe.batch_size={self.batch_size} cannot be shared by {world} devices: choose a multiple."
-            )
-        own = self.batch_size // world
-        if self.micro_batch and (own % min(own, self.micro_batch)):
-            raise BadInput(
-                f"placement.micro_batch={self.micro_batch} does not divide the {own} images of a batch on each worker: "
-                "choose a divisor."
-            )
+        passes(self.batch_size, world, self.micro_batch)
         self.rank, self.world = rank, world
 
     @property
     def parts(self) -> int:
         """Passes per step."""
-        own = self.batch_size // self.world
-        return own // min(own, self.micro_batch) if self.micro_batch else 1
+        return passes(self.batch_size, self.world, self.micro_batch)
 
     def __len__(self) -> int:
         return max(0, self.last - self.first) * self.parts
