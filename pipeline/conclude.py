@@ -20,6 +20,7 @@ def preload() -> None:
     def load() -> None:
         for name in ("altair", "jinja2", "vl_convert", "scipy.stats"):
             importlib.import_module(name)
+        importlib.import_module("pipeline.report.page").library()
 
     threading.Thread(target=load, name="preload", daemon=True).start()
 

@@ -69,12 +69,18 @@ def test_page_is_small_and_has_every_part(html: str) -> None:
     assert list(island(html)["charts"]) == ["compute", "data", "transfer-0", "transfer-1", "curves"]
 
 
+@pytest.mark.parametrize(("schedule", "said"), [("wsd", True), ("rsqrt", True), ("cosine", False), ("linear", False)])
+def test_the_bias_of_sharing_is_named_beside_the_laws(rows: list[dict[str, Any]], schedule: str, said: bool) -> None:
+    html = page.render([{**row, "schedule": schedule} for row in rows], synthetic.analysis(), synthetic.study())
+    assert ("differed by less than 1 % of their error" in html) is said
+
+
 def test_equal_input_gives_equal_bytes(rows: list[dict[str, Any]], html: str) -> None:
     assert page.render(list(rows), synthetic.analysis(), synthetic.study()) == html
 
 
 def test_page_names_no_other_host(html: str) -> None:
-    shell = html.replace(page._library(), "")
+    shell = html.replace(page.library(), "")
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", shell)
     assert "default-src 'none'" in shell
 
@@ -99,7 +105,7 @@ def test_everything_from_outside_is_escaped(evil: str) -> None:
     analysis = synthetic.analysis()
     analysis["headline"] = analysis["crossings"][0]["sentence"] = analysis["laws"][0]["form"] = evil
     analysis["checklist"] = {evil: evil}
-    html = page.render([row, synthetic.rows()[1]], analysis, study).replace(page._library(), "")
+    html = page.render([row, synthetic.rows()[1]], analysis, study).replace(page.library(), "")
     assert "<script>alert" not in html
     assert "<img" not in html
     trials = island(html)["trials"]
