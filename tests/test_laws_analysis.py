@@ -118,6 +118,15 @@ def test_doubt_on_both_axes_is_said_once() -> None:
         "inside 1,000 to 16,000 images."
     )
     assert headline([], [compute], []).startswith("In compute the data cannot tell")
+    compute.ahead = {"vit": 0.01, "resnet": 0.99}
+    assert headline([], [compute], []) == (
+        "ResNet is ahead of ViT at 8 TFLOPs; whether they cross before, the data cannot tell, because a crossing "
+        "inside 1 to 8 TFLOPs has a probability of 60 % only; data was not varied."
+    )
+    both = headline([], [compute, data], [])
+    assert both.startswith("ResNet is ahead of ViT at 8 TFLOPs; whether they cross before, the data cannot tell: the")
+    data.ahead = {"vit": 0.95, "resnet": 0.05}  # the axes disagree on who is ahead, so nobody is named
+    assert headline([], [compute, data], []).startswith("The data cannot tell whether ViT and ResNet cross: ")
 
 
 def test_two_rows_of_two_families() -> None:

@@ -39,6 +39,8 @@ class Crossing:
     """law, or measured: lines between the measured means, where a law does not fit or cannot be had."""
     leads: dict[str, float] | None = None
     """Share of draws in which each family leads all along the range."""
+    ahead: dict[str, float] | None = None
+    """Share of draws in which each family is ahead at the end of the range."""
     range_lo: float | None = None
     range_hi: float | None = None
     """The range searched."""
@@ -94,6 +96,7 @@ def _judge(found: Crossing, grid: Array, gap: Array, middle: Array) -> None:
     slack = 1e-9
     ahead = {found.a: (gap < -slack).all(1), found.b: (gap > slack).all(1)}
     found.leads = {name: float(always.mean()) for name, always in ahead.items()}
+    found.ahead = {found.a: float((gap[:, -1] < -slack).mean()), found.b: float((gap[:, -1] > slack).mean())}
     options = []
     for first, second, sign in ((found.a, found.b, 1.0), (found.b, found.a, -1.0)):
         at = np.where(ahead[first], -np.inf, _passes(grid, sign * gap))

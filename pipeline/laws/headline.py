@@ -38,7 +38,19 @@ def _both_unsure(found: Sequence[Crossing]) -> str:
         f"{wording.stretch(c.axis, c.range_lo or 0.0, c.range_hi or 0.0)}"
         for c in found
     ]
-    return f"the data cannot tell whether {a} and {b} cross: the probability is {' and '.join(chances)}"
+    doubt = f"the data cannot tell{{}}: the probability is {' and '.join(chances)}"
+    sure = {wording.place(c.axis, c.range_hi or 0.0): leader for c in found if (leader := _ahead(c))}
+    if len(set(sure.values())) == 1:
+        first = next(iter(sure.values()))
+        behind = b if first == a else a
+        return f"{first} is ahead of {behind} at {' and '.join(sure)}; whether they cross before, {doubt.format('')}"
+    return doubt.format(f" whether {a} and {b} cross")
+
+
+def _ahead(c: Crossing) -> str:
+    """Who is ahead at the end of the range, where that is sure."""
+    leader, share = max((c.ahead or {"": 0.0}).items(), key=lambda item: item[1])
+    return wording.family(leader) if share >= c.level else ""
 
 
 def _part(c: Crossing) -> str:
@@ -58,10 +70,12 @@ def _part(c: Crossing) -> str:
         return f"{_along(c.axis)} {wording.family(leader)} is ahead of {behind} all along from {extent}"
     likely = c.probability_in_range >= c.level
     end = f", and its {wording.level(c.level)} interval ends outside" if likely else " only"
-    return (
-        f"{_along(c.axis)} the data cannot tell whether {a} and {b} cross, because a crossing inside {extent} has a "
-        f"probability of {wording.chance(c.probability_in_range)}{end}"
-    )
+    why = f"because a crossing inside {extent} has a probability of {wording.chance(c.probability_in_range)}{end}"
+    if first := _ahead(c):
+        behind = b if first == a else a
+        at = wording.place(c.axis, c.range_hi)
+        return f"{first} is ahead of {behind} at {at}; whether they cross before, the data cannot tell, {why}"
+    return f"{_along(c.axis)} the data cannot tell whether {a} and {b} cross, {why}"
 
 
 def _along(axis: str) -> str:
