@@ -83,8 +83,8 @@ def _settings(trials: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, str]:
 
 
 def _default(name: str) -> Any:
-    """Of a recipe field that a canonical form leaves out."""
-    return next(value for _, value in flatten(canonical(getattr(Recipe(), name))))
+    """Of a recipe field that a canonical form leaves out; None of one that this version does not know."""
+    return next(value for _, value in flatten(canonical(getattr(Recipe(), name, None))))
 
 
 def describe(study: Study, config: str, planned: Iterable[Planned], created: str) -> StudyManifest:

@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: tiny data, a tiny study, and where the real data may be."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data (CIFAR-10 as JPEG, Fashion-MNIST) is not here; set CROSSOVER_SHARED")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, as workers have it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

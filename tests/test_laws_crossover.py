@@ -118,6 +118,13 @@ def test_seed_shifts_widen_the_interval() -> None:
     assert width > 2 * math.log(calm.hi / calm.lo)
 
 
+def test_who_is_ahead_at_the_end_is_known_where_the_families_cross() -> None:
+    found = one(study(0.002, seeds=3))
+    assert found.answer == "crosses"
+    assert found.ahead is not None
+    assert found.ahead[found.a] > 0.95 and found.ahead[found.b] < 0.05
+
+
 def test_one_seed_is_said() -> None:
     assert "One seed only" in one(study(0.005, seeds=1)).sentence
 

@@ -48,3 +48,14 @@ def test_a_setting_names_what_differs(tmp_path: Path) -> None:
     assert found == {p.digest: text for text, p in members.items()} | {
         probe.digest: "cooldown=0.3 mixup=0.0 schedule=wsd"
     }
+
+
+def test_a_recipe_field_of_a_newer_version_is_a_setting_too(tmp_path: Path) -> None:
+    old, new = planned(Recipe()), planned(Recipe(), seed=1)
+    ledger = Ledger(Store(str(tmp_path)))
+    for p, more in ((old, {}), (new, {"novelty": 3})):
+        plain = canonical(p.trial)
+        plain["recipe"] |= more
+        ledger.publish(Result(p.digest, "pretrain", plain, Outcome.done))
+    rows = describe(Study(), "", [old, new], "now").rows(ledger)
+    assert {row["digest"]: row["setting"] for row in rows} == {old.digest: "novelty=None", new.digest: "novelty=3"}

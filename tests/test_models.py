@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -26,15 +25,8 @@ SMALL: dict[str, Arch] = {
     "hybrid": Hybrid([1, 1], 4, Root.half, 4, depth=2, width=16, heads=2),
     "hybrid_root": Hybrid([1, 1], 4, Root.imagenet, 4, depth=1, width=16, heads=2, pool=Pool.mean),
 }
+pytestmark = pytest.mark.usefixtures("one_thread")
 EVERY = pytest.mark.parametrize("name", SMALL)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(name: str, seed: int = 0, dropout: float = 0.0, channels: int = 3) -> Any:

@@ -1,6 +1,6 @@
 """Parity with timm: same weights in, same logits and gradients out, both ways and through the official .npz layouts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,15 +94,8 @@ SLOW: dict[str, Case] = {
         partial(timm.create_model, "vit_small_r26_s32_224"),
     ),
 }
+pytestmark = pytest.mark.usefixtures("one_thread")
 EACH = pytest.mark.parametrize("name", FAST)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def random_weights(model: nn.Module, seed: int = 0) -> None:

@@ -38,13 +38,14 @@ def _both_unsure(found: Sequence[Crossing]) -> str:
         f"{wording.stretch(c.axis, c.range_lo or 0.0, c.range_hi or 0.0)}"
         for c in found
     ]
-    doubt = f"the data cannot tell{{}}: the probability is {' and '.join(chances)}"
+    likely = f"the probability is {' and '.join(chances)}"
     sure = {wording.place(c.axis, c.range_hi or 0.0): leader for c in found if (leader := _ahead(c))}
     if len(set(sure.values())) == 1:
         first = next(iter(sure.values()))
         behind = b if first == a else a
-        return f"{first} is ahead of {behind} at {' and '.join(sure)}; whether they cross before, {doubt.format('')}"
-    return doubt.format(f" whether {a} and {b} cross")
+        places = " and ".join(sure)
+        return f"{first} is ahead of {behind} at {places}; whether they cross before, the data cannot tell: {likely}"
+    return f"the data cannot tell whether {a} and {b} cross: {likely}"
 
 
 def _ahead(c: Crossing) -> str:
