@@ -226,14 +226,22 @@ def test_the_recipe_of_the_tests_is_a_shared_one() -> None:
     assert recipe().schedule is Schedule.wsd
 
 
-def test_a_flipped_bit_of_a_start_state_is_refused(tmp_path: Path, homes: dict[str, Home]) -> None:
-    store = Store(str(tmp_path))
-    plan = plan_of(Study(data="fractal", budgets=[160]), homes, ["vit"])
-    trunk, decay = plan.order
-    run_segment(job_of(plan.segments[trunk], homes, store))
-    data = bytearray(store.get(state_key(trunk)) or b"")
+def flip_a_bit(store: Store, key: str) -> None:
+    data = bytearray(store.get(key) or b"")
     data[-1] ^= 1
-    store.put(state_key(trunk), bytes(data))
-    with pytest.raises(BadInput, match="checksum differs"):
-        run_segment(job_of(plan.segments[decay], homes, store))
-    assert Ledger(store).known() == set()
+    store.put(key, bytes(data))
+
+
+def test_a_flipped_bit_of_a_start_state_is_refused(tmp_path: Path, homes: dict[str, Home]) -> None:
+    """Of a trunk by the decay that leaves it, and of a parent by its transfer."""
+    store = Store(str(tmp_path))
+    study = Study(data="fractal", budgets=[160], tasks={"d": Task(data="digits", shots=[3])})
+    plan = plan_of(study, homes, ["vit"])
+    trunk, decay, transfer = plan.order
+    for before, after in ((trunk, decay), (decay, transfer)):
+        run_segment(job_of(plan.segments[before], homes, store))
+        flip_a_bit(store, state_key(before))
+        with pytest.raises(BadInput, match="checksum differs"):
+            run_segment(job_of(plan.segments[after], homes, store))
+        flip_a_bit(store, state_key(before))
+    assert Ledger(store).known() == {plan.segments[decay].planned.digest}
