@@ -1,20 +1,31 @@
 """Durable: files that are there whole or not at all, also after a power cut."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write(path: Path, data: bytes) -> None:
-    """Temporary file, fsync, rename. Raises OSError, leaving nothing behind, when the disk is full."""
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """To be written to: a temporary file, then fsync and rename. Raises OSError, leaving nothing behind, when the disk
+    is full."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Raises OSError, leaving nothing behind, when the disk is full."""
+    with opened(path) as file:
+        file.write(data)
 
 
 def rename_folder(folder: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from data_prep.sources import Record
+from data_prep.sources import Deferred, Record
 from pipeline.errors import BadInput
 
 KEPT = {"JPEG": ("jpg", ("RGB", "L")), "PNG": ("png", ("RGB", "L"))}
@@ -33,7 +33,9 @@ class Encoded:
     crc: int
     """crc32 of ``data``."""
     split: str
-    label: str
+    label: str | tuple[str, ...]
+    width: int
+    height: int
 
 
 def encode_all(records: Sequence[Record], size: int) -> list[Encoded]:
@@ -43,6 +45,7 @@ def encode_all(records: Sequence[Record], size: int) -> list[Encoded]:
 
 def encode(record: Record, size: int) -> Encoded:
     """Raises BadInput, naming the image, when it cannot be decoded."""
+    assert not isinstance(record.image, Deferred)
     if isinstance(record.image, np.ndarray):
         image = _fit(_rgb(Image.fromarray(record.image)), size)
         return _encoded(record, image, _png(image), "png")
@@ -68,7 +71,7 @@ def _reason(error: Exception) -> str:
 def _encoded(record: Record, image: Image.Image, data: bytes, extension: str) -> Encoded:
     pixels = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
     content = int.from_bytes(pixels, "little")
-    return Encoded(data, extension, content, zlib.crc32(data), record.split, record.label)
+    return Encoded(data, extension, content, zlib.crc32(data), record.split, record.label, *image.size)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,27 +1,24 @@
-"""Manifest: dataset.json says what a prepared data set is, index.npz where its images lie.
+"""Manifest: dataset.json says what a prepared data set is; its index says where the images lie.
 
 The dataset id is a hash of what the images, labels, classes and stored order are. It does not move with the compressor
 that packed them, the machine, or the name people gave the data set.
 """
 
 import hashlib
-import io
 import json
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_prep import durable
+from data_prep.index import Index, read_index
 from data_prep.pack import Shard
 from pipeline.errors import BadInput
 from pipeline.subset import Dataset
 
-SCHEMA = 1
+SCHEMA = 2
 SPLITS = ("train", "val", "test")
+SQUARE = "square"
 AGAIN = "delete {} and run `crossover prepare` again."
 
 
@@ -44,7 +41,20 @@ class Manifest:
     """sha256 of where the source's files lay, so that they are known again without being named here."""
     rules: dict[str, str]
     shards: dict[str, list[Shard]]
-    index_sha256: str
+    """By split, in the order of their numbers; a name is a file beside this one, or under ``base``."""
+    index: dict[str, str]
+    """By split, sha256 of the index."""
+    stored: str = SQUARE
+    """What is kept of each image; anything but ``square`` varies in size and is cut to ``image_size`` when read."""
+    multilabel: bool = False
+    base: str = ""
+    """Folder or URL of shards that lie elsewhere: archives indexed in place, or on an object store."""
+    skipped: int = 0
+    """Images of the source that could not be used and were counted out, as ``on_bad_sample`` allowed."""
+    dedup: dict[str, Any] = field(default_factory=dict)
+    """Which near-duplicates of which test sets were left out, by which thresholds."""
+    virtual: dict[str, Any] = field(default_factory=dict)
+    """Of a procedural set that is drawn when read: what draws it."""
     tools: dict[str, str] = field(default_factory=dict)
     """Versions of what encoded the images."""
     schema: int = SCHEMA
@@ -55,6 +65,7 @@ class Manifest:
             "image_size": self.image_size,
             "channels": self.channels,
             "content": self.content,
+            **({"stored": self.stored} if self.stored != SQUARE else {}),
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
@@ -68,6 +79,7 @@ class Manifest:
             self.channels,
             self.counts["val"],
             self.counts["test"],
+            self.multilabel,
         )
 
     def save(self, folder: Path) -> None:
@@ -79,9 +91,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / "dataset.json"
     try:
         plain = json.loads(path.read_text())
-        if int(plain["schema"]) > SCHEMA:
+        if int(plain["schema"]) != SCHEMA:
+            age, mend = ("a newer", "upgrade.") if plain["schema"] > SCHEMA else ("an older", AGAIN.format(folder))
             raise BadInput(
-                f"{path} was written by a newer Crossover (schema {plain['schema']}, this one reads {SCHEMA}): upgrade."
+                f"{path} was written by {age} Crossover (schema {plain['schema']}, this one reads {SCHEMA}): {mend}"
             )
         shards = {split: [Shard(**shard) for shard in plain["shards"][split]] for split in SPLITS}
         manifest = Manifest(**{**plain, "shards": shards})
@@ -95,65 +108,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise BadInput(f"{path} is damaged: {AGAIN.format(folder)}") from error
 
 
-@dataclass
-class Index:
-    """Of one split, in stored order: shard, offset, size, label, crc32 and content hash of every image, (N,) each."""
-
-    shard: np.ndarray
-    offset: np.ndarray
-    size: np.ndarray
-    label: np.ndarray
-    crc: np.ndarray
-    content: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def digest(self) -> str:
-        """sha256 over (label, content hash) in stored order."""
-        pairs = np.empty(len(self), dtype=[("label", "<i4"), ("content", "<u8")])
-        pairs["label"], pairs["content"] = self.label, self.content
-        return hashlib.sha256(pairs.tobytes()).hexdigest()
-
-
-FIELDS = {
-    "shard": np.dtype("<u4"),
-    "offset": np.dtype("<u8"),
-    "size": np.dtype("<u4"),
-    "label": np.dtype("<i4"),
-    "crc": np.dtype("<u4"),
-    "content": np.dtype("<u8"),
-}
-
-
-def save_indices(folder: Path, indices: dict[str, Index]) -> str:
-    """Returns the sha256 of the arrays."""
-    arrays = {f"{split}_{name}": getattr(index, name) for split, index in indices.items() for name in FIELDS}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    durable.write(folder / "index.npz", buffer.getvalue())
-    return _hash(arrays)
-
-
-def read_index(folder: Path, split: str) -> Index:
+def open_index(folder: Path, split: str, manifest: Manifest | None = None) -> Index:
     """Raises BadInput for an unknown split, or an index that is missing, damaged or of another manifest."""
     if split not in SPLITS:
         raise BadInput(f"There is no split {split!r}: it is one of {', '.join(SPLITS)}.")
-    path = folder / "index.npz"
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        index = Index(**{name: arrays[f"{split}_{name}"] for name in FIELDS})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise BadInput(f"{path} is missing or damaged: {AGAIN.format(folder)}") from error
-    if _hash(arrays) != read_manifest(folder).index_sha256:
-        raise BadInput(f"{path} does not belong to its dataset.json: {AGAIN.format(folder)}")
-    return index
-
-
-def _hash(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
+    manifest = manifest or read_manifest(folder)
+    return read_index(folder, split, manifest.index[split])

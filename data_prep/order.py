@@ -45,8 +45,10 @@ def permutation(label_N: np.ndarray, hash_N: np.ndarray, order: Order, seed: int
 
     stratified: every prefix of m images holds strictly less than one image more or less of each class than its
     proportional share m n_c / n. balanced: in every prefix, the counts of classes that still have images differ by at
-    most one. plain: a random permutation.
+    most one. plain: a random permutation. source: as they are given.
     """
+    if order is Order.source:
+        return np.arange(len(label_N))
     # Copies of one image are told apart by their labels; what is equal in both is the same sample.
     base_N = np.lexsort((label_N, hash_N))
     shuffled_N = base_N[_random(seed, len(label_N), stream=0).argsort(kind="stable")]

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from data_prep import durable
-from data_prep.manifest import FIELDS, SPLITS, Index, Manifest, read_manifest, save_indices
+from data_prep.index import ROW, Index, index_files, save_index
+from data_prep.manifest import SPLITS, Manifest, read_manifest
 from data_prep.order import held_out, permutation
 from data_prep.shards import Packed, jobs, pack
 from data_prep.sources import Source
@@ -144,7 +145,8 @@ def _pack(source: Source, name: str, spool: Spool, work: Path, map: Callable[...
         origin=_origin(source),
         rules=RULES,
         shards={part: [p.shard for p in listed] for part, listed in packed.items()},
-        index_sha256=save_indices(work, indices),
+        index={part: save_index(work, part, index) for part, index in indices.items()},
+        stored=source.stored.value,
         tools=_tools(),
     )
 
@@ -178,12 +180,12 @@ def _check_classes(spool: Spool, split: np.ndarray, source: Source) -> None:
 
 
 def _index(rows: np.ndarray, packed: list[Packed]) -> Index:
-    columns = {
-        "shard": np.repeat(np.arange(len(packed)), [len(p.offsets) for p in packed]),
-        "offset": np.concatenate([np.array(p.offsets, dtype=np.uint64) for p in packed] or [np.array([])]),
-        **{name: rows[name] for name in ("size", "label", "crc", "content")},
-    }
-    return Index(**{name: columns[name].astype(dtype) for name, dtype in FIELDS.items()})
+    index = np.zeros(len(rows), dtype=ROW)
+    index["shard"] = np.repeat(np.arange(len(packed)), [len(p.offsets) for p in packed])
+    index["offset"] = np.concatenate([np.array(p.offsets, dtype=np.uint64) for p in packed] or [np.array([])])
+    for name in ("size", "label", "crc", "content", "width", "height"):
+        index[name] = rows[name]
+    return Index(index)
 
 
 def _duplicates(indices: dict[str, Index]) -> dict[str, int]:
@@ -203,7 +205,8 @@ def _tools() -> dict[str, str]:
 
 def _sweep(work: Path, manifest: Manifest) -> None:
     """Leave only what is published."""
-    kept = {"dataset.json", "index.npz", *(s.name for listed in manifest.shards.values() for s in listed)}
+    kept = {"dataset.json", *(s.name for listed in manifest.shards.values() for s in listed)}
+    kept |= {file.name for split in SPLITS for file in index_files(work, split)}
     for file in work.iterdir():
         if file.name not in kept:
             file.unlink()

@@ -68,7 +68,7 @@ def _finished(path: Path, note: Path) -> Packed | None:
 def _items(spool: Path, job: Job) -> Iterator[Item]:
     with spool.open("rb") as file:
         for position, row in enumerate(job.rows.tolist(), start=job.first):
-            offset, size, _, extension, label, _, crc = row
+            offset, size, _, extension, label, _, crc, *_ = row
             file.seek(offset)
             data = file.read(size)
             if zlib.crc32(data) != crc:

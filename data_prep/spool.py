@@ -30,6 +30,8 @@ ROW = np.dtype(
         ("label", "<u4"),
         ("content", "<u8"),
         ("crc", "<u4"),
+        ("width", "<u2"),
+        ("height", "<u2"),
     ]
 )
 EXTENSIONS = ("jpg", "png")
@@ -59,7 +61,7 @@ def fill(source: Source, work: Path, map: Callable[..., Any], progress: Callable
             for chunk in _encoded(records, source.image_size, map):
                 if any(image.label not in labels for image in chunk):
                     for image in chunk:
-                        labels.setdefault(image.label, len(labels))
+                        labels.setdefault(str(image.label), len(labels))
                     durable.write(names, json.dumps(list(labels)).encode())
                 position, count = _append(chunk, labels, images, rows, position), count + len(chunk)
                 progress(count)
@@ -94,7 +96,7 @@ def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
     held = 0
     for record in records:
         chunk.append(record)
-        held += record.image.nbytes if isinstance(record.image, np.ndarray) else len(record.image)
+        held += record.image.nbytes if isinstance(record.image, np.ndarray) else len(record.image)  # type: ignore
         if len(chunk) >= CHUNK_RECORDS or held >= CHUNK_BYTES:
             yield chunk
             chunk, held = [], 0
@@ -107,7 +109,8 @@ def _append(chunk: list[Encoded], labels: dict[str, int], images: BinaryIO, rows
     table = np.zeros(len(chunk), dtype=ROW)
     for row, image in zip(table, chunk, strict=True):
         split, extension = SPLITS.index(image.split), EXTENSIONS.index(image.extension)
-        fields = (position, len(image.data), split, extension, labels[image.label], image.content, image.crc)
+        place = (position, len(image.data), split, extension, labels[str(image.label)])
+        fields = (*place, image.content, image.crc, image.width, image.height)
         for name, value in zip(ROW.names or (), fields, strict=True):
             row[name] = value
         position += len(image.data)

@@ -4,7 +4,8 @@ import hashlib
 import zlib
 from pathlib import Path
 
-from data_prep.manifest import SPLITS, Index, Manifest, read_index, read_manifest
+from data_prep.index import Index
+from data_prep.manifest import SPLITS, Manifest, open_index, read_manifest
 from data_prep.pack import END, Shard
 from pipeline.errors import BadInput
 
@@ -13,7 +14,7 @@ def verify(folder: Path) -> int:
     """Images checked. Raises BadInput naming the first bad shard and key."""
     manifest = read_manifest(folder)
     for split in SPLITS:
-        index = read_index(folder, split)
+        index = open_index(folder, split, manifest)
         _check_index(folder, manifest, split, index)
         first = 0
         for shard in manifest.shards[split]:
@@ -26,7 +27,7 @@ def _check_index(folder: Path, manifest: Manifest, split: str, index: Index) -> 
     packed = sum(shard.samples for shard in manifest.shards[split])
     if not len(index) == packed == manifest.counts[split] or index.digest() != manifest.content[split]:
         raise BadInput(
-            f"{folder}: index.npz and dataset.json disagree on {split}: delete the folder and prepare again."
+            f"{folder}: the index and dataset.json disagree on {split}: delete the folder and prepare again."
         )
 
 

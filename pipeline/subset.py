@@ -1,11 +1,19 @@
 """Subset: which samples. Every subset is a prefix of one permutation of its data set, so subsets are nested."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from pipeline.errors import BadInput
 
 UNPREPARED = "unprepared:"
 """Begins the id of a data set of which only the declared facts are known."""
+
+
+class OnBadSample(Enum):
+    """What to do about an image that cannot be read: say so and stop, or leave it out and count it."""
+
+    fail = "fail"
+    skip_and_count = "skip_and_count"
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,10 @@ class Subset:
     samples: int
     replicate: int = field(default=0, metadata={"neutral": 0})
     """Another draw of the same size: the order rotated by this many subset lengths."""
+    block: int = field(default=0, metadata={"neutral": 0})
+    """Samples in a row that are visited together, for data larger than a node's cache; 0: one permutation of all."""
+    window: int = field(default=0, metadata={"neutral": 0})
+    """Blocks that are mixed with one another."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ class Dataset:
     channels: int
     val_samples: int
     test_samples: int = 0
+    multilabel: bool = False
 
     @property
     def prepared(self) -> bool:

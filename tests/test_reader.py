@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.fractal import category, render
-from data_prep.manifest import read_index
+from data_prep.manifest import open_index
 from data_prep.prepare import prepare
 from data_prep.sources import FractalSource
 from pipeline.data.reader import Reader
@@ -72,7 +72,7 @@ def change(path: Path, position: int) -> None:
 
 @pytest.mark.parametrize("cache", [0, 2**30])
 def test_a_flipped_bit_is_named(folder: Path, cache: int) -> None:
-    index = read_index(folder, "train")
+    index = open_index(folder, "train")
     change(folder / "train-00000.tar", int(index.offset[11]) + int(index.size[11]) // 2)
     with pytest.raises(BadInput, match=r"train-00000.tar has damaged bytes at key 000000011"):
         Reader.open(folder, "train", cache).gather(np.arange(40))
@@ -85,7 +85,7 @@ def test_a_truncated_or_missing_shard_is_named(folder: Path, decoded_before: boo
     if decoded_before:
         Reader.open(folder, "train")
     shard = folder / "train-00000.tar"
-    whole, cut = shard.read_bytes(), int(read_index(folder, "train").offset[30]) + 5
+    whole, cut = shard.read_bytes(), int(open_index(folder, "train").offset[30]) + 5
     shard.write_bytes(whole[:cut])
     with pytest.raises(BadInput, match=r"train-00000.tar is cut off at key 000000030"):
         Reader.open(folder, "train")
@@ -192,8 +192,8 @@ def test_closing_gives_the_files_back(folder: Path) -> None:
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))
 
-    before = count()
     reader = Reader.open(folder, "train", cache_bytes=0)
+    before = count()  # the mapped index has one of its own
     reader.gather(np.arange(3))
     assert count() == before + 1
     reader.close()

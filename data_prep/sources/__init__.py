@@ -1,6 +1,6 @@
 """Sources: where images and labels come from. One small file each; add a file and name it here."""
 
-from data_prep.sources.base import Order, Record, Source
+from data_prep.sources.base import Deferred, Order, Record, Source, Stored
 from data_prep.sources.declared import DeclaredSource
 from data_prep.sources.digits import DigitsSource
 from data_prep.sources.fractal import FractalSource
@@ -13,4 +13,15 @@ SOURCES: dict[str, type[Source]] = {
     "declared": DeclaredSource,
 }
 
-__all__ = ["SOURCES", "DeclaredSource", "DigitsSource", "FractalSource", "ImageSource", "Order", "Record", "Source"]
+__all__ = [
+    "SOURCES",
+    "DeclaredSource",
+    "Deferred",
+    "DigitsSource",
+    "FractalSource",
+    "ImageSource",
+    "Order",
+    "Record",
+    "Source",
+    "Stored",
+]

@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pipeline.errors import BadInput
-from pipeline.subset import UNPREPARED, Dataset
+from pipeline.subset import UNPREPARED, Dataset, OnBadSample
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Raised when the same source would give other images, splits or orders, so that prepared data is made anew."""
 
 
 class Order(Enum):
-    """Of the stored permutation: every prefix proportional to the classes, or balanced, or plainly random."""
+    """Of the stored permutation: every prefix proportional to the classes, or balanced, or plainly random; or the
+    source's own, for archives whose shards are to be read one after another."""
 
     stratified = "stratified"
     balanced = "balanced"
     plain = "plain"
+    source = "source"
+
+
+class Stored(Enum):
+    """What is kept of each image.
+
+    ``square``: ``image_size`` x ``image_size``. ``original``: the bytes as they came. ``short_side``: resized to a
+    short side of ``short_side`` pixels where that is smaller, JPEG of ``quality``. The last two are cut to
+    ``image_size`` when they are read: at random in training, from the middle otherwise.
+    """
+
+    square = "square"
+    original = "original"
+    short_side = "short_side"
+
+
+class Deferred:
+    """An image that is read where it is encoded, so that workers read in parallel. Small and picklable."""
+
+    def read(self) -> bytes | np.ndarray:
+        """Encoded bytes or pixels. Raises BadInput, OSError."""
+        raise NotImplementedError
+
+    @classmethod
+    def read_all(cls, images: Sequence[Self]) -> Iterable[bytes | np.ndarray]:
+        """Of the same kind, in order; for sources that are faster on many."""
+        return (image.read() for image in images)
 
 
 @dataclass
@@ -34,9 +62,10 @@ class Record:
 
     split: str
     """train, val or test."""
-    label: str
-    image: bytes | np.ndarray
-    """Encoded bytes (kept as they are if they fit), or uint8 (H, W) or (H, W, 3)."""
+    label: str | tuple[str, ...]
+    """Class; several or none for multi-label data."""
+    image: bytes | np.ndarray | Deferred
+    """Encoded bytes (kept as they are if they fit), or uint8 (H, W) or (H, W, 3); or where to read them."""
     origin: str
     """For messages: where a person finds it."""
 
@@ -49,13 +78,22 @@ class Source:
     elsewhere: ClassVar[tuple[str, ...]] = ()
     """Fields that say where the data is or what is expected of it, not what it is."""
     image_size: int = 32
-    """Side of the stored square images, pixels."""
+    """Side of the square images that a model is given, pixels."""
+    stored: Stored = Stored.square
+    short_side: int = 256
+    """Of ``stored=short_side``, pixels."""
+    quality: int = 90
+    """Of ``stored=short_side``, of the JPEG."""
     val_share: float = 0.1
     """Of each class, cut from training by content hash where the source has no validation split."""
     test_share: float = 0.0
     """Likewise, where the source has no test split."""
     order: Order = Order.stratified
     order_seed: int = 0
+    distinct_from: list[str] = field(default_factory=list)
+    """Data sets of the same command whose test images must not be in this one, nor near-duplicates of them."""
+    on_bad_sample: OnBadSample = OnBadSample.fail
+    """About an image that cannot be read, when it is prepared and when a study reads it."""
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -66,6 +104,11 @@ class Source:
                 "below 1."
             )
 
+        if not 1 <= self.quality <= 100 or not 1 <= self.short_side < 2**16:
+            raise BadInput(
+                f"data.*.quality must lie in 1 to 100 and short_side in 1 to 65535, not {self.quality} and "
+                f"{self.short_side}."
+            )
         if self.order_seed < 0:
             raise BadInput(f"data.*.order_seed must not be negative, not {self.order_seed}.")
 
@@ -92,7 +135,10 @@ class Source:
     def describe(self) -> dict[str, Any]:
         """Provenance for the manifest: fields without anything of this machine."""
         plain = {k: v.value if isinstance(v, Enum) else v for k, v in asdict(self).items()}
-        return {"kind": self.kind, **{k: v for k, v in plain.items() if k not in self.elsewhere}}
+        left = {*self.elsewhere, "on_bad_sample"}
+        if self.stored is not Stored.short_side:
+            left |= {"short_side", "quality"}
+        return {"kind": self.kind, **{k: v for k, v in plain.items() if k not in left}}
 
     def is_absent(self) -> bool:
         """Whether the files it reads are not there, or not named."""

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep.manifest import Index, Manifest, read_index, read_manifest
+from data_prep.index import Index
+from data_prep.manifest import Manifest, open_index, read_manifest
 from data_prep.pack import Shard
 from pipeline.data import decoded
 from pipeline.errors import BadInput
@@ -47,14 +48,14 @@ class Reader:
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
-        index = read_index(folder, split)
+        index = open_index(folder, split, manifest)
         if not len(index):
             raise BadInput(f"Data set {manifest.name!r} has no {split} images: prepare it with a larger {split}_share.")
         reader = cls(folder, split, manifest, index)
         reader._check_sizes()
         shape = (len(index), *reader.image_shape)
         if int(np.prod(shape)) <= cache_bytes:
-            path = folder / f"{split}.{manifest.index_sha256[:12]}.decoded.npy"
+            path = folder / f"{split}.{manifest.index[split][:12]}.decoded.npy"
             reader.decoded = decoded.open_or_build(path, shape, reader._all())
         return reader
 
