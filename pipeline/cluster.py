@@ -42,6 +42,8 @@ class Event:
     segment: Segment
     reason: str = ""
     log: str = ""
+    data_wait: float = 0.0
+    """Share of its time that it waited for data."""
 
 
 @dataclass
@@ -236,7 +238,7 @@ class _Loop:
                 self._push(child)
         elif report.outcome == "diverged":
             self._diverged(segment, report)
-        self.on_event(Event(report.outcome, segment, report.reason))
+        self.on_event(Event(report.outcome, segment, report.reason, data_wait=report.data_wait))
 
     def _diverged(self, segment: Segment, report: Report) -> None:
         """Everything that rests on this segment has diverged with it."""

@@ -101,6 +101,7 @@ def train(arguments: Namespace) -> int:
     manifest = manifest_of(prepared)
     manifest.save(prepared.store)
     from pipeline.mirror import Mirror
+    from pipeline.terminal import starved
     from pipeline.training.segment import run_segment
 
     mirror, make_job = Mirror(prepared.config.track), job_maker(prepared, alone=True)
@@ -111,6 +112,10 @@ def train(arguments: Namespace) -> int:
             log = prepared.store.describe(log_key(key))
             console.print(f"failed: {brief(error)}. Log: {log}", markup=False)
             return 1
+        if report.outcome == "done" and (
+            warning := starved(prepared.plan.segments[key].planned.arch, report.data_wait)
+        ):
+            console.print(warning, markup=False)
         if report.outcome != "done":
             console.print(f"{report.outcome}: {report.reason or key}", markup=False)
             return 0 if report.outcome == "diverged" else 1

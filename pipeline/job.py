@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pipeline.placement import Placement
 from pipeline.plan import Segment
 from pipeline.store import Store
-from pipeline.subset import Dataset
+from pipeline.subset import Dataset, OnBadSample
 from pipeline.trial import FineTune, Pretrain
 
 
@@ -15,6 +15,7 @@ class Home:
 
     dataset: Dataset
     folder: str
+    on_bad_sample: OnBadSample = OnBadSample.fail
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,5 @@ class Report:
     reason: str = ""
     seconds: float = 0.0
     """Device-seconds of this attempt's training and evaluation."""
+    data_wait: float = 0.0
+    """Share of the training's time that was spent waiting for data."""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from pipeline.errors import BadInput
 
@@ -10,6 +11,15 @@ from pipeline.errors import BadInput
 class Precision(Enum):
     fp32 = "32-true"
     bf16 = "bf16-mixed"
+
+
+class Backend(Enum):
+    """What decodes JPEG: ``pillow`` is always there; ``simplejpeg`` (with OpenCV) and ``torchcodec`` are extras, and
+    faster. Their pixels differ in the last bits."""
+
+    pillow = "pillow"
+    simplejpeg = "simplejpeg"
+    torchcodec = "torchcodec"
 
 
 @dataclass
@@ -43,8 +53,14 @@ class Placement:
     """How long a silent holder keeps a segment from other drivers."""
     retries: int = 3
     """Of a segment whose worker or node died. Errors in the code are not retried."""
+    decoder: Backend = Backend.pillow
+    """Recorded with every result; a trial is finished with the decoder it was begun with."""
+    loader_threads: int = 0
+    """Per worker, that read and decode ahead. 0: as many as ``cpus_per_trial``."""
+    cache: str = ""
+    """Folder on each node's own disk for decoded images and shards from elsewhere. Empty: ``cache`` in ``data``."""
     cache_gib: float = 2.0
-    """Decoded images kept as a memory map when a data set is smaller than this."""
+    """Decoded images kept there; a data set, or the part of it that a trial uses, is decoded once if it fits."""
     log_every: int = 10
     """Optimiser steps between points of the training curve."""
 
@@ -62,13 +78,25 @@ class Placement:
         ):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadInput(f"placement.{name} must be positive, not {getattr(self, name)}.")
-        for name in ("micro_batch", "gpus_per_trial", "retries", "checkpoint_seconds", "cache_gib"):
+        for name in (
+            *("micro_batch", "gpus_per_trial", "retries", "checkpoint_seconds"),
+            *("cache_gib", "loader_threads"),
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BadInput(f"placement.{name} must be a number and not negative, not {getattr(self, name)}.")
         if self.cpus is not None and self.cpus < self.cpus_per_trial:
             raise BadInput(
                 f"placement.cpus={self.cpus} is less than one trial needs (cpus_per_trial={self.cpus_per_trial:g})."
             )
+
+    @property
+    def cache_folder(self) -> str:
+        return self.cache or str(Path(self.data) / "cache")
+
+    @property
+    def threads_ahead(self) -> int:
+        """Of the loader, per worker."""
+        return self.loader_threads or max(1, math.ceil(self.cpus_per_trial))
 
     def check(self, batch_size: int, name: str, pairs: bool = False) -> None:
         """Raises BadInput when the batch of that ``name`` cannot be cut evenly, or mixup's ``pairs`` would be cut."""

@@ -69,7 +69,7 @@ def open_homes(config: Config, prepare_missing: bool) -> dict[str, Home]:
         else:
             found = find(source, name, root)
         if found is not None:
-            homes[name] = Home(found[0], str(found[1].absolute()))
+            homes[name] = Home(found[0], str(found[1].absolute()), source.on_bad_sample)
             continue
         facts = source.facts(name)
         if facts is None:

@@ -55,6 +55,8 @@ class Record:
     state_sha256: str = ""
     """Of the end state's bytes."""
     reason: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    """How the images were read: share of time spent waiting, decoder, images that could not be used."""
     host: dict[str, Any] = field(default_factory=dict)
     track: str = ""
     format: int = FORMAT

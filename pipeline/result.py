@@ -39,6 +39,11 @@ def make_result(
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "crossover_version": __version__,
             **({"torch_version": record.host.get("torch")} if record else {}),
+            **(
+                {name: record.data[name] for name in ("decoder", "bad_samples") if name in record.data}
+                if record
+                else {}
+            ),
         },
         reason=reason,
         log=log,
@@ -49,6 +54,7 @@ def _cost(record: Record) -> dict[str, Any]:
     return {
         "device_seconds": record.seconds_total,
         "samples_per_second": record.samples_per_second,
+        **{name: record.data[name] for name in ("data_wait",) if name in record.data},
         **record.host,
     }
 

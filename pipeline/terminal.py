@@ -19,6 +19,8 @@ PLAIN_SECONDS = 10.0
 """Between two progress lines when nobody looks at a terminal."""
 PREFIXES = {"Z": 1e21, "E": 1e18, "P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
 WORDS = {1e18: "exa", 1e15: "peta", 1e12: "tera", 1e9: "giga", 1e6: "mega", 1.0: ""}
+DATA_WAIT = 0.05
+"""Share of a training's time spent waiting for data that is worth a warning."""
 FEW_ROWS = 24
 """Pre-trainings that a plan lists without being asked."""
 
@@ -127,7 +129,7 @@ def running(store: Store, study: str = "") -> list[dict[str, Any]]:
 
 def running_table(notes: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="dim")
-    for name in ("running", "work", "step", "loss", "images/s"):
+    for name in ("running", "work", "step", "loss", "images/s", "data wait"):
         table.add_column(name, justify="left" if name in ("running", "work") else "right")
     for note in notes:
         loss = note.get("loss")
@@ -137,8 +139,23 @@ def running_table(notes: list[dict[str, Any]]) -> Table:
             f"{note.get('step', note['first_step'])}/{note['last_step']}",
             "-" if loss is None else f"{loss:.3f}",
             amount(note.get("samples_per_second")),
+            share(note.get("data_wait")),
         )
     return table
+
+
+def share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def starved(arch: str, data_wait: float) -> str:
+    """The warning about a training that waits for its data, or nothing."""
+    if data_wait <= DATA_WAIT:
+        return ""
+    return (
+        f"{arch} spent {data_wait:.0%} of its training waiting for data: give placement.loader_threads or cache_gib "
+        "more, or a faster placement.decoder (`crossover prepare --bench` measures them)."
+    )
 
 
 class StudyView:
@@ -160,6 +177,7 @@ class StudyView:
         self.flops_done = 0
         self.live = Live(console=console, refresh_per_second=4, transient=True)
         self.spoke = time.monotonic()
+        self.warned: set[str] = set()
 
     def __enter__(self) -> "StudyView":
         if self.console.is_terminal:
@@ -175,6 +193,7 @@ class StudyView:
         if event.kind == "done":
             self.flops_done += segment.flops
             self.progress.update(self.bar, advance=1, share=f"{self.flops_done / self.flops:.0%} of FLOPs")
+            self._warn(segment.planned.arch, event.data_wait)
         if event.kind in ("failed", "diverged"):
             where = f" Log: {event.log}" if event.log else ""
             self.console.print(
@@ -184,6 +203,13 @@ class StudyView:
                 markup=False,
                 highlight=False,
             )
+
+    def _warn(self, arch: str, data_wait: float) -> None:
+        """Once for each arch."""
+        warning = starved(arch, data_wait)
+        if warning and arch not in self.warned:
+            self.warned.add(arch)
+            self.console.print(warning, style="yellow", markup=False, highlight=False)
 
     def tick(self) -> None:
         if self.console.is_terminal:

@@ -1,6 +1,8 @@
+import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -9,10 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.manifest import open_index
 from data_prep.prepare import prepare
 from data_prep.sources import FractalSource
 from pipeline.data.datamodule import Batches, SegmentData
-from pipeline.data.reader import Reader
+from pipeline.data.reader import Reader, Reading
 from pipeline.errors import BadInput
 from pipeline.subset import Subset
 
@@ -26,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=[0, 2**30], ids=["from shards", "decoded"])
 def reader(folder: Path, request: pytest.FixtureRequest) -> Reader:
-    return Reader.open(folder, "train", request.param)
+    return Reader.open(folder, "train", Reading(cache_bytes=request.param))
 
 
 def subset_of(reader: Reader, samples: int, replicate: int = 0) -> Subset:
@@ -98,16 +101,17 @@ def test_the_thread_ends_with_the_iteration(reader: Reader) -> None:
     assert not any(t.name == "batches" for t in threading.enumerate())
 
 
-def test_what_reading_raises_arrives(folder: Path, tmp_path: Path) -> None:
-    reader = Reader.open(folder, "train", cache_bytes=0)
-    offset = int(reader.index.offset[5])
-    copy = tmp_path / "train-00000.tar"
-    data = bytearray((folder / copy.name).read_bytes())
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_reading_raises_arrives(folder: Path, tmp_path: Path, threads: int) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "f"))
+    offset = int(open_index(copy, "train").offset[5])
+    shard = copy / "train-00000.tar"
+    data = bytearray(shard.read_bytes())
     data[offset + 30] ^= 1
-    copy.write_bytes(data)
-    reader.folder = tmp_path
+    shard.write_bytes(data)
+    reader = Reader.open(copy, "train", Reading(cache_bytes=0))
     with pytest.raises(BadInput, match="key 000000005"):
-        list(Batches(reader, subset_of(reader, 216), 0, 54, 0, 4))
+        list(Batches(reader, subset_of(reader, 216), 0, 54, 0, 4, threads=threads))
 
 
 class Recorder(lightning.LightningModule):
@@ -122,7 +126,7 @@ class Recorder(lightning.LightningModule):
         self.seen += batch[2].tolist()
         return self.weight * batch[1].float().mean()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
@@ -151,12 +155,110 @@ def test_devices_share_a_batch_evenly_or_not_at_all(folder: Path, world: int, fi
     reader = Reader.open(folder, "train")
     data = SegmentData(Batches(reader, subset_of(reader, 216), 0, 16, 0, 4))
 
-    class World:
-        world_size, global_rank = world, 1
-
-    data.trainer = World()  # type: ignore[assignment]
+    data.trainer = Trainer(world)  # type: ignore[assignment]
     if fits:
         assert [len(labels) for _, labels, _ in data.train_dataloader()] == [16 // world] * 4
     else:
         with pytest.raises(BadInput, match=r"cannot be shared evenly by placement.workers_per_trial=3"):
             data.train_dataloader()
+
+
+class Trainer:
+    """As far as the loader looks at it."""
+
+    def __init__(self, world: int) -> None:
+        self.world_size, self.global_rank = world, 1
+        self.fit_loop = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).fit_loop
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_order_does_not_depend_on_threads(reader: Reader, threads: int) -> None:
+    subset = subset_of(reader, 100)
+    plain = list(Batches(reader, subset, 3, 40, 1, 8))
+    for left, right in zip(plain, Batches(reader, subset, 3, 40, 1, 8, threads=threads), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+class Stopping(lightning.Callback):
+    """Saves after every batch, and stops after some."""
+
+    def __init__(self, path: Path, stop: int) -> None:
+        self.path, self.stop = path, stop
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.total.ready == self.stop:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+
+class Cosine(Recorder):
+    """Its schedule asks for the number of steps, at which Lightning forgets a loader's state."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        steps = int(self.trainer.estimated_stepping_batches)
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)]
+
+
+def fitted(
+    module: Recorder, batches: Batches, epochs: int, accumulate: int = 1, checkpoint: Path | None = None, *calls
+):
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        min_steps=1,
+        logger=False,
+        callbacks=list(calls),
+        accumulate_grad_batches=accumulate,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, SegmentData(batches), ckpt_path=checkpoint, weights_only=False if checkpoint else None)
+    return module
+
+
+IGNORED = ("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*", "ignore:.*GPU available.*")
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+@pytest.mark.parametrize("kind", [Recorder, Cosine])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("stop", [2, 6, 12, 14, 24])
+def test_lightning_resumes_at_its_own_position(folder: Path, tmp_path: Path, kind, accumulate: int, stop: int) -> None:
+    reader = Reader.open(folder, "train")
+
+    def batches(seed: int = 0) -> Batches:
+        return Batches(reader, subset_of(reader, 216), seed, 16, 3, 15)
+
+    whole = fitted(kind(), batches(), 3, accumulate).seen
+    assert whole == list(range(3 * 16, 39 * 16))
+    path = tmp_path / "x.ckpt"
+    first = fitted(kind(), batches(), 3, accumulate, None, Stopping(path, stop)).seen
+    second = fitted(kind(), batches(), 3, accumulate, path).seen
+    assert first[: stop * 16] + second == whole
+    with pytest.raises(BadInput, match="made with another data set, subset, seed"):
+        fitted(kind(), batches(seed=1), 3, accumulate, path)
+
+
+def test_a_position_that_is_not_the_checkpoints_is_refused(reader: Reader) -> None:
+    subset = subset_of(reader, 216)
+    state = Batches(reader, subset, 0, 16, 0, 7).state_dict()
+    with pytest.raises(BadInput, match="has seen 0 samples, but is to go on after 48"):
+        Batches(reader, subset, 0, 16, 3, 7).check(state)
+    Batches(reader, subset, 0, 16, 0, 9, 4, world=2, threads=2).check(state)
+
+
+def test_time_spent_waiting_is_counted(reader: Reader) -> None:
+    batches = Batches(reader, subset_of(reader, 216), 0, 16, 0, 20)
+    for _ in batches:
+        time.sleep(0.005)
+    assert batches.waited < 0.02
+    read = reader.read
+    try:
+        reader.read = lambda *a: (time.sleep(0.02), read(*a))[1]  # type: ignore[method-assign]
+        slow = Batches(reader, subset_of(reader, 216), 0, 16, 0, 10)
+        list(slow)
+    finally:
+        reader.read = read  # type: ignore[method-assign]
+    assert slow.waited > 0.1

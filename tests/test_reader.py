@@ -1,8 +1,5 @@
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +11,7 @@ from data_prep.fractal import category, render
 from data_prep.manifest import open_index
 from data_prep.prepare import prepare
 from data_prep.sources import FractalSource
-from pipeline.data.reader import Reader
+from pipeline.data.reader import Reader, Reading
 from pipeline.errors import BadInput
 
 SOURCE = FractalSource(image_size=16, classes=4, per_class=60, points=256)
@@ -48,8 +45,8 @@ def test_the_images_are_those_that_were_made(folder: Path) -> None:
 
 @pytest.mark.parametrize("ids", [[], [0], [5, 5, 2], list(range(200, 0, -7)), [-1]])
 def test_decoded_or_not_the_batches_are_equal(folder: Path, ids: list[int]) -> None:
-    mapped, direct = Reader.open(folder, "train"), Reader.open(folder, "train", cache_bytes=0)
-    assert mapped.decoded is not None and direct.decoded is None
+    mapped, direct = Reader.open(folder, "train"), Reader.open(folder, "train", Reading(cache_bytes=0))
+    assert len(mapped.cached) == 216 and not direct.cached
     wanted = np.array(ids, dtype=np.int64)
     for left, right in zip(mapped.gather(wanted), direct.gather(wanted), strict=True):
         assert np.array_equal(left, right)
@@ -61,7 +58,7 @@ def test_decoded_or_not_the_batches_are_equal(folder: Path, ids: list[int]) -> N
 def test_positions_out_of_range_raise(folder: Path) -> None:
     for cache in (0, 2**30):
         with pytest.raises(IndexError):
-            Reader.open(folder, "train", cache).gather(np.array([10_000]))
+            Reader.open(folder, "train", Reading(cache_bytes=cache)).gather(np.array([10_000]))
 
 
 def change(path: Path, position: int) -> None:
@@ -75,8 +72,8 @@ def test_a_flipped_bit_is_named(folder: Path, cache: int) -> None:
     index = open_index(folder, "train")
     change(folder / "train-00000.tar", int(index.offset[11]) + int(index.size[11]) // 2)
     with pytest.raises(BadInput, match=r"train-00000.tar has damaged bytes at key 000000011"):
-        Reader.open(folder, "train", cache).gather(np.arange(40))
-    assert not list(folder.glob("*.decoded.npy"))
+        Reader.open(folder, "train", Reading(cache_bytes=cache)).gather(np.arange(40))
+    assert not list(folder.parent.glob("cache/*.decoded"))
     assert len(Reader.open(folder, "val")) == 24
 
 
@@ -106,73 +103,8 @@ def test_what_is_not_prepared_or_empty_is_one_sentence(folder: Path, tmp_path: P
         Reader.open(folder, "trian")
 
 
-def test_a_damaged_decoded_file_is_made_anew(folder: Path) -> None:
-    expected = Reader.open(folder, "train").gather(np.arange(10))[0]
-    (cache,) = folder.glob("train.*.decoded.npy")
-    for data in (b"", cache.read_bytes()[:500], b"x" * 2000):
-        cache.write_bytes(data)
-        assert np.array_equal(Reader.open(folder, "train").gather(np.arange(10))[0], expected)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_only_costs_time(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    expected = Reader.open(folder, "train").gather(np.arange(10))[0]
-    (cache,) = folder.glob("train.*.decoded.npy")
-    cache.unlink()
-    cache.with_name(f".{cache.name}.tmp").symlink_to("/dev/full")
-    reader = Reader.open(folder, "train")
-    assert reader.decoded is None
-    assert "No space left" in caplog.text
-    assert np.array_equal(reader.gather(np.arange(10))[0], expected)
-
-
-OPEN = """
-import sys
-from pipeline.data import reader
-reader.DECODE_BATCH = 16
-r = reader.Reader.open(sys.argv[1], "train")
-assert r.decoded is not None
-print(r.gather(list(range(216)))[0].sum())
-"""
-
-
-def opening(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", OPEN, str(folder)], stdout=subprocess.PIPE, text=True)
-
-
-def test_many_processes_at_once_and_killed_builders(folder: Path) -> None:
-    expected = str(Reader.open(folder, "train", cache_bytes=0).gather(np.arange(216))[0].sum())
-    killed = opening(folder)
-    time.sleep(0.25)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    children = [opening(folder) for _ in range(4)]
-    assert [child.communicate()[0].strip() for child in children] == [expected] * 4
-    assert not list(folder.glob(".*.tmp"))
-    assert len(list(folder.glob("*.decoded.npy"))) == 1
-
-
-def test_a_builder_killed_between_two_writes_leaves_nothing_wrong(folder: Path) -> None:
-    """A process that dies inside the building itself, by its own hand."""
-    code = OPEN.replace("r = ", "import os, signal\nget = reader.Reader._bytes\n" + DYING + "r = ")
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert not list(folder.glob("*.decoded.npy"))
-    images = Reader.open(folder, "train").gather(np.arange(216))[0]
-    assert np.array_equal(images, Reader.open(folder, "train", cache_bytes=0).gather(np.arange(216))[0])
-
-
-DYING = """
-def dying(self, row):
-    if row == 100:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return get(self, row)
-reader.Reader._bytes = dying
-"""
-
-
 def test_threads_may_share_a_reader(folder: Path) -> None:
-    reader = Reader.open(folder, "train", cache_bytes=0)
+    reader = Reader.open(folder, "train", Reading(cache_bytes=0))
     expected = reader.gather(np.arange(100))[0]
     wrong: list[int] = []
 
@@ -192,7 +124,7 @@ def test_closing_gives_the_files_back(folder: Path) -> None:
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))
 
-    reader = Reader.open(folder, "train", cache_bytes=0)
+    reader = Reader.open(folder, "train", Reading(cache_bytes=0))
     before = count()  # the mapped index has one of its own
     reader.gather(np.arange(3))
     assert count() == before + 1

@@ -8,6 +8,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def read(path: Path, **fields) -> list[Record]:
     return list(ImageSource(path=str(path), **fields).records())
 
 
-def places(records: list[Record]) -> list[tuple[str, str]]:
+def places(records: list[Record]) -> list[tuple[str, Any]]:
     return sorted((r.split, r.label) for r in records)
 
 
@@ -262,7 +263,7 @@ def test_cifar_as_torchvision_holds_it(tmp_path: Path) -> None:
         assert places(records) == sorted([("train", c) for c in "aabbcc"] + [("test", c) for c in "aabbcc"])
         first = pickle.loads((folder / "data_batch_1").read_bytes())[b"data"][0]
         (image,) = [r.image for r in records if r.origin.endswith("data_batch_1[0]")]
-        assert np.array_equal(image, first.reshape(3, 32, 32).transpose(1, 2, 0))
+        assert np.array_equal(np.asarray(image), first.reshape(3, 32, 32).transpose(1, 2, 0))
 
 
 def python2_batch(data: bytes, labels: list[int]) -> bytes:
@@ -282,7 +283,7 @@ def test_batches_as_python_2_wrote_them(tmp_path: Path) -> None:
     (folder / "data_batch_1").write_bytes(python2_batch(data.tobytes(), [2, 0]))
     first, second = (r for r in read(folder) if r.split == "train")
     assert (first.label, second.label) == ("c", "a")
-    assert np.array_equal(first.image, data[0].reshape(3, 32, 32).transpose(1, 2, 0))
+    assert np.array_equal(np.asarray(first.image), data[0].reshape(3, 32, 32).transpose(1, 2, 0))
 
 
 class Hostile:

@@ -12,6 +12,7 @@ from data_prep.prepare import prepare
 from data_prep.sources import DigitsSource
 from pipeline.arch import Arch, Counts, External, Module, Timm, ViT
 from pipeline.config import load
+from pipeline.data.reader import Reader
 from pipeline.errors import BadInput
 from pipeline.job import Home
 from pipeline.ledger import Ledger
@@ -26,7 +27,6 @@ from pipeline.study import Study, expand
 from pipeline.subset import Dataset
 from pipeline.task import Parents, Task
 from pipeline.training.evaluate import evaluate
-from pipeline.training.pretrain import open_reader
 from pipeline.training.state import read_state
 from pipeline.transfer.finetune import finetune_recipe
 from pipeline.trial import FewShot, FineTune, Transfer
@@ -158,7 +158,7 @@ def test_a_larger_image_gets_interpolated_positions(tmp_path: Path, homes: dict[
             model = build(ARCHS[arch], 32, 3, 10, 0)
             model.load_state_dict(state.model)
             for split, metric in (("val", "dev_error"), ("test", "test_error")):
-                reader = open_reader(homes["large"].folder, split, 1.0)
+                reader = Reader.open(homes["large"].folder, split)
                 assert evaluate(model, reader)["error"] == result.metrics[metric]
     assert len(results) == 4
     still = tuned[1e-12]

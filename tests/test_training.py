@@ -10,6 +10,7 @@ from small import ARCHS, plan_of, run_all
 from torch import nn
 
 from pipeline.arch import ViT
+from pipeline.data.reader import Reader
 from pipeline.errors import BadInput
 from pipeline.job import Home
 from pipeline.ledger import Ledger
@@ -23,7 +24,6 @@ from pipeline.study import Study
 from pipeline.task import Task
 from pipeline.training.evaluate import evaluate
 from pipeline.training.module import Average
-from pipeline.training.pretrain import open_reader
 from pipeline.training.state import State, read_state
 
 REGULARISED: dict[str, Any] = {
@@ -142,11 +142,11 @@ def test_the_average_is_what_is_evaluated(tmp_path: Path, fractal: Home) -> None
     (result,) = Ledger(store).results()
     model = build(ARCHS["vit"], fractal.dataset.image_size, 3, fractal.dataset.classes, 0)
     model.load_state_dict(final(plan, store).model)
-    scores = evaluate(model, open_reader(fractal.folder, "val", 1.0))
+    scores = evaluate(model, Reader.open(fractal.folder, "val"))
     assert (scores["error"], scores["loss"]) == (result.metrics["val_error"], result.metrics["val_loss"])
     plain = end(tmp_path / "plain", fractal, "vit", lr=0.02)
     model.load_state_dict(plain.model)
-    assert evaluate(model, open_reader(fractal.folder, "val", 1.0))["loss"] != scores["loss"]
+    assert evaluate(model, Reader.open(fractal.folder, "val"))["loss"] != scores["loss"]
 
 
 @pytest.mark.parametrize("arch", list(ARCHS))

@@ -23,19 +23,35 @@ def to_model(images_BHWC: np.ndarray, device: torch.device) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, reader: Reader, precision: Precision = Precision.fp32) -> dict[str, float]:
-    """Error rate and mean cross-entropy over the whole split."""
+    """Error rate and mean cross-entropy over the whole split.
+
+    Of multi-label data: how often the first guess is none of an image's labels (as ReaL counts, arXiv 2006.07159), and
+    binary cross-entropy, summed over classes.
+    """
     device = next(model.parameters()).device
     model.eval()
     wrong, loss = 0, 0.0
     with KernelsOnce(model):
         for ids in np.array_split(np.arange(len(reader)), max(1, -(-len(reader) // BATCH))):
             images, labels = reader.gather(ids)
-            target_B = torch.from_numpy(labels).to(device)
+            target = torch.from_numpy(labels).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.bf16):
                 logits_BK = model(to_model(images, device))
-            loss += float(F.cross_entropy(logits_BK.double(), target_B, reduction="sum"))
-            wrong += int((logits_BK.argmax(1) != target_B).sum())
+            loss += float(_loss(logits_BK.double(), target))
+            wrong += int((~_right(logits_BK.argmax(1), target)).sum())
     return {"error": wrong / len(reader), "loss": loss / len(reader)}
+
+
+def _loss(logits_BK: Tensor, target: Tensor) -> Tensor:
+    if target.ndim == 2:
+        return F.binary_cross_entropy_with_logits(logits_BK, target.double(), reduction="sum")
+    return F.cross_entropy(logits_BK, target, reduction="sum")
+
+
+def _right(guess_B: Tensor, target: Tensor) -> Tensor:
+    if target.ndim == 2:
+        return target.gather(1, guess_B[:, None])[:, 0] > 0
+    return guess_B == target
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
@@ -50,6 +50,8 @@ class Fitted:
     seconds: float
     """Wall seconds of the loop, all attempts together."""
     samples_per_second: float
+    data: dict[str, Any]
+    """How the images were read, for the record."""
     leads: bool = True
     """False on ranks other than 0, which write nothing."""
 
@@ -76,7 +78,12 @@ def fit(
         stretch.stop,
         job.placement.micro_batch,
         world=job.placement.workers_per_trial,
+        crop_area=stretch.recipe.crop_area,
+        threads=job.placement.threads_ahead,
+        pinned=device_of(job).type == "cuda",
     )
+    if "data" in note:
+        batches.check(note["data"])
     module = Classifier(stretch.model, stretch.recipe, stretch.seed, stretch.steps, stretch.start, batches.parts)
     if job.placement.recompute:
         recompute_activations(stretch.model)
@@ -86,11 +93,12 @@ def fit(
     def save(meter: Meter, module: Classifier) -> None:
         if not module.trainer.is_global_zero:
             return
-        saved = {"curve": curve, "seconds": before + meter.seconds}
+        saved = {"curve": curve, "seconds": before + meter.seconds, "data": data.state_dict()}
         average = module.average.values
         state = State.capture(module.step, module.model, module.trainer.optimizers[0], average, saved)
         job.store.put(partial_key(job.segment.key), state.to_bytes())
 
+    data = SegmentData(batches)
     meter = Meter(
         pulse,
         stretch.forward_flops,
@@ -101,20 +109,28 @@ def fit(
         save,
         log,
         curve,
+        batches,
     )
     if first < stretch.stop:
-        _trainer(job, stretch.stop - first, batches.parts, meter, logger, trainer).fit(module, SegmentData(batches))
+        _trainer(job, stretch.stop - first, batches.parts, meter, logger, trainer).fit(module, data)
     optimizer = module.trainer.optimizers[0] if first < stretch.stop else None
     if stretch.stop == stretch.steps:
         module.average.become()
         module.average.values = {}
-    state = State.capture(stretch.stop, module.model, optimizer, module.average.values, {})
+    left = {"data": replace(batches, first=stretch.stop, begun=lambda: 0).state_dict()}
+    state = State.capture(stretch.stop, module.model, optimizer, module.average.values, left)
     if optimizer is None and stretch.start:
         state.optimizer = stretch.start.optimizer
     seen = (stretch.stop - first) * stretch.recipe.batch_size
     leads = first >= stretch.stop or module.trainer.is_global_zero
     module.model.to(device_of(job))  # Lightning leaves it on the CPU
-    return Fitted(module, state, curve, before + meter.seconds, seen / max(meter.seconds, 1e-9), leads)
+    rate = seen / max(meter.seconds, 1e-9)
+    read = {
+        "data_wait": round(meter.data_wait, 4),
+        "decoder": job.placement.decoder.value,
+        "bad_samples": stretch.reader.bad_samples,
+    }
+    return Fitted(module, state, curve, before + meter.seconds, rate, read, leads)
 
 
 def device_of(job: Job) -> torch.device:

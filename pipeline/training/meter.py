@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from pipeline.data.datamodule import Batches
 from pipeline.training.module import Classifier
 from pipeline.training.pulse import Pulse
 
@@ -37,16 +38,22 @@ class Meter(L.Callback):
         save: Callable[["Meter", Classifier], None],
         log: Callable[[dict[str, float]], None],
         curve: list[dict[str, float]],
+        batches: Batches,
     ) -> None:
         self.pulse, self.forward_flops, self.guess_loss = pulse, forward_flops, guess_loss
         self.log_every, self.checkpoint_seconds, self.stop = log_every, checkpoint_seconds, stop
-        self.save, self.tell, self.curve = save, log, curve
+        self.save, self.tell, self.curve, self.batches = save, log, curve, batches
         self.saved_at = self.began = time.monotonic()
         self.last_log = (self.began, -1)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the time spent waiting for data."""
+        return self.batches.waited / max(self.seconds, 1e-9)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,9 +89,10 @@ class Meter(L.Callback):
             "train/lr": recipe.lr_at(done - 1, module.steps),
         }
         self.curve.append(point)
-        self.tell(point)
+        self.tell({**point, "data/wait": self.data_wait})
         now = time.monotonic()
         since, at = self.last_log
         speed = (done - at) * recipe.batch_size / max(now - since, 1e-9) if at >= 0 else 0.0
         self.last_log = (now, done)
         self.pulse.note.update(step=done, loss=loss, samples_per_second=round(speed, 1))
+        self.pulse.note.update(data_wait=round(self.data_wait, 4))

@@ -4,13 +4,15 @@ import math
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from pipeline.data.reader import Reader
+from pipeline.data.reader import Reader, Reading
 from pipeline.job import Job
 from pipeline.models.build import build
 from pipeline.plan import Work, forward_flops
 from pipeline.recipe import Loss, Recipe
+from pipeline.subset import Subset
 from pipeline.training.evaluate import evaluate
 from pipeline.training.fit import Stretch, fit, start_state
 from pipeline.training.pulse import Pulse
@@ -29,6 +31,8 @@ class Done:
     seconds: float = 0.0
     """Wall seconds of training and evaluation."""
     samples_per_second: float = 0.0
+    data: dict[str, Any] = field(default_factory=dict)
+    """How the images were read, for the record."""
     has_state: bool = False
     """Whether the end state is stored."""
     state_sha256: str = ""
@@ -38,9 +42,8 @@ def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Do
     """``trainer`` are further settings of Lightning's Trainer, for a gang."""
     segment = job.segment
     trial = segment.planned.pretrain
-    home = job.homes[trial.subset.dataset]
-    data = home.dataset
-    reader = open_reader(home.folder, "train", job.placement.cache_gib)
+    data = job.homes[trial.subset.dataset].dataset
+    reader = open_reader(job, data.id, "train", trial.subset)
     start = start_state(job, segment.start.key if segment.start else "")
     recipe = trial.recipe
     noise = (recipe.dropout, recipe.drop_path, recipe.head_bias)
@@ -60,16 +63,17 @@ def pretrain(job: Job, pulse: Pulse, run: RunLog, trainer: dict[str, Any]) -> Do
     fitted = fit(job, stretch, pulse, run.log, run.logger, **trainer)
     if not fitted.leads:
         return Done(None)
-    done = Done(fitted.state, fitted.curve, {}, fitted.seconds, fitted.samples_per_second)
+    done = Done(fitted.state, fitted.curve, {}, fitted.seconds, fitted.samples_per_second, fitted.data)
     if segment.work is Work.decay:
         began = time.monotonic()
-        validation = open_reader(home.folder, "val", job.placement.cache_gib)
+        validation = open_reader(job, data.id, "val")
         scores = evaluate(fitted.module.model, validation, job.placement.precision)
         done.metrics = {
             "val_error": scores["error"],
             "val_loss": scores["loss"],
             "train_loss": fitted.curve[-1]["train/loss"],
         }
+        done.data["bad_samples"] += len(validation.replaced)
         done.seconds += time.monotonic() - began
         fitted.state.optimizer = {}  # nothing trains on from a finished decay
         where = {axis: fitted.curve[-1][axis] for axis in ("samples_seen", "compute/exaflops")}
@@ -83,7 +87,17 @@ def guess_loss(recipe: Recipe, classes: int) -> float:
     return math.log(classes) if recipe.loss is Loss.softmax else classes * math.log(2)
 
 
+def open_reader(job: Job, dataset: str, split: str, subset: Subset | None = None) -> Reader:
+    """The split of a data set, by id; ``subset`` is what will be asked for. Raises BadInput as ``Reader.open`` does."""
+    home, placement = job.homes[dataset], job.placement
+    reading = Reading(
+        placement.decoder, Path(placement.cache_folder), int(placement.cache_gib * 2**30), home.on_bad_sample
+    )
+    first, samples = (subset.replicate * subset.samples, subset.samples) if subset else (0, 0)
+    return _opened(home.folder, split, reading, first, samples)
+
+
 @lru_cache(maxsize=16)
-def open_reader(folder: str, split: str, cache_gib: float) -> Reader:
-    """Readers are kept between the segments of a warm worker; the decoded map is shared through the page cache."""
-    return Reader.open(folder, split, cache_bytes=int(cache_gib * 2**30))
+def _opened(folder: str, split: str, reading: Reading, first: int, samples: int) -> Reader:
+    """Kept between the segments of a warm worker; the decoded map is shared through the page cache."""
+    return Reader.open(folder, split, reading, first, samples)

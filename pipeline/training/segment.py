@@ -119,6 +119,7 @@ def _record(job: Job, done: Done, outcome: str, reason: str) -> Record:
         samples_per_second=done.samples_per_second,
         has_state=done.has_state,
         state_sha256=done.state_sha256,
+        data=done.data,
         reason=reason,
         host=_host(job),
     )
@@ -139,7 +140,8 @@ def _finish(job: Job, record: Record) -> Report:
         Ledger(job.store).publish(
             make_result(segment.planned, datasets, outcome, record, record.reason, study=job.study, device=job.device)
         )
-    return Report(segment.key, record.outcome, record.reason, record.seconds)
+    wait = float(record.data.get("data_wait", 0.0))
+    return Report(segment.key, record.outcome, record.reason, record.seconds, wait)
 
 
 def _note(job: Job) -> dict[str, Any]:

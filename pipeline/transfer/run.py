@@ -40,12 +40,13 @@ def _few_shot(job: Job, trial: Transfer, protocol: FewShot) -> Done:
     began = time.monotonic()
     home = job.homes[trial.dataset]
     model = _parent_model(job, trial).to(device_of(job))
-    train = open_reader(home.folder, "train", job.placement.cache_gib)
-    test = open_reader(home.folder, "test", job.placement.cache_gib)
+    train = open_reader(job, trial.dataset, "train")
+    test = open_reader(job, trial.dataset, "test")
     ids = fewshot.draw(train.labels, protocol.shots, home.dataset.classes, trial.seed)
     solution = fewshot.solve(features(model, train, ids), train.labels[ids], home.dataset.classes, protocol.l2)
     error = fewshot.error(solution, features(model, test, np.arange(len(test))), test.labels)
-    return Done(None, metrics={"test_error": error}, seconds=time.monotonic() - began)
+    read = {"decoder": job.placement.decoder.value, "bad_samples": train.bad_samples + len(test.replaced)}
+    return Done(None, metrics={"test_error": error}, seconds=time.monotonic() - began, data=read)
 
 
 def _fine_tune(
@@ -56,7 +57,7 @@ def _fine_tune(
     recipe = finetune_recipe(protocol)
     model = _parent_model(job, trial)
     reset_head(model, data.classes)
-    train = open_reader(home.folder, "train", job.placement.cache_gib)
+    train = open_reader(job, trial.dataset, "train")
     stretch = Stretch(
         model=model,
         recipe=recipe,
@@ -73,14 +74,16 @@ def _fine_tune(
     if not fitted.leads:
         return Done(None)
     began = time.monotonic()
-    test = open_reader(home.folder, "test", job.placement.cache_gib)
+    test = open_reader(job, trial.dataset, "test")
     scores = evaluate(fitted.module.model, test, job.placement.precision)
     metrics = {"test_error": scores["error"], "test_loss": scores["loss"]}
     if data.val_samples:  # what a learning rate is chosen by; the test split never is
-        dev = open_reader(home.folder, "val", job.placement.cache_gib)
+        dev = open_reader(job, trial.dataset, "val")
         metrics["dev_error"] = evaluate(fitted.module.model, dev, job.placement.precision)["error"]
     seconds = fitted.seconds + time.monotonic() - began
-    return Done(replace(fitted.state, optimizer={}), fitted.curve, metrics, seconds, fitted.samples_per_second)
+    fitted.data["bad_samples"] += len(test.replaced)
+    state = replace(fitted.state, optimizer={})
+    return Done(state, fitted.curve, metrics, seconds, fitted.samples_per_second, fitted.data)
 
 
 def _parent_model(job: Job, trial: Transfer) -> nn.Module:
