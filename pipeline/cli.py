@@ -64,6 +64,7 @@ def _parser() -> _Parser:
     parser.add_argument("--json", action="store_true", help="plan, status, why, fit: machine-readable output")
     parser.add_argument("--rows", action="store_true", help="plan: each pre-training by itself, however many")
     parser.add_argument("--verify", action="store_true", help="prepare: check every shard, digest and image")
+    parser.add_argument("--bench", action="store_true", help="prepare: images/s per core, cores needed per device")
     parser.add_argument("--out", type=Path, metavar="DIR", help="export: folder (default: ./export/STUDY)")
     _convert_options(parser)
     return parser

@@ -30,7 +30,8 @@ def prepare(arguments: Namespace) -> int:
     config = loaded.config
     if not config.data:
         raise BadInput("Nothing to prepare: name a data set, for example data=fractal or study=quickstart.")
-    for name, home in open_homes(config, prepare_missing=True).items():
+    homes = open_homes(config, prepare_missing=True)
+    for name, home in homes.items():
         d = home.dataset
         if arguments.verify:
             verify(Path(home.folder))
@@ -40,6 +41,10 @@ def prepare(arguments: Namespace) -> int:
             + (", verified" if arguments.verify else ""),
             markup=False,
         )
+    if arguments.bench:
+        from pipeline.bench import bench
+
+        bench(console, config, homes)
     return 0
 
 

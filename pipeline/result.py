@@ -69,6 +69,7 @@ def _facts(planned: Planned, datasets: dict[str, Dataset]) -> dict[str, Any]:
         "forward_flops": forward_flops(planned, upstream),
         "dataset": upstream.name,
         "samples": root.subset.samples,
+        "replicate": root.subset.replicate,
         "budget": root.budget,
         "epochs": root.budget / root.subset.samples,
         "seed": root.seed,

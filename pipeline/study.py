@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from itertools import product
 
 from pipeline.arch import Arch, External
 from pipeline.errors import BadInput, nearest
@@ -37,6 +38,9 @@ class Sweep:
     sizes: list[int] = field(default_factory=list)
     """Unique training samples; 0 is the whole data set."""
     seeds: list[int] = field(default_factory=list)
+    replicates: list[int] = field(default_factory=list)
+    """Draws of each size, for error bars: the r-th is the stored order from r times the size on, disjoint from the
+    others; where the data does not hold so many, draw 0 stands for it."""
     budgets: list[int] = field(default_factory=list)
     """Samples seen."""
     epochs: list[float] = field(default_factory=list)
@@ -55,9 +59,15 @@ class Study:
     metric: Metric = Metric.val_error
     seeds: list[int] = field(default_factory=lambda: [0])
     sizes: list[int] = field(default_factory=lambda: [0])
+    replicates: list[int] = field(default_factory=lambda: [0])
     budgets: list[int] = field(default_factory=list)
     sweeps: dict[str, Sweep] = field(default_factory=dict)
     """Empty: one sweep over everything above."""
+    shuffle_block: int = 0
+    """For data larger than a node's cache: images in a row of the stored order that are visited together, about as many
+    as a shard has. 0: every epoch is one permutation of the whole subset."""
+    shuffle_window: int = 16
+    """Blocks that are mixed with one another, and lie in the cache at once."""
     tasks: dict[str, Task] = field(default_factory=dict)
     max_flops: float | None = None
     """Refuse to launch above this many FLOPs still to be executed."""
@@ -73,7 +83,12 @@ class Study:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise BadInput(f"study.{name} must not be negative, not {value}.")
-        for name in ("seeds", "sizes"):
+        if self.shuffle_block < 0 or self.shuffle_window < 1:
+            raise BadInput(
+                "study.shuffle_block must not be negative and study.shuffle_window at least 1, not "
+                f"{self.shuffle_block} and {self.shuffle_window}."
+            )
+        for name in ("seeds", "sizes", "replicates"):
             if not getattr(self, name):
                 raise BadInput(f"study.{name} is empty: give at least one, for example study.{name}=[0].")
 
@@ -133,11 +148,24 @@ def _sweep(study: Study, label: str, sweep: Sweep, archs: Mapping[str, Arch], re
             resolved = recipe.resolve(arch.kind, name)
             for size in sweep.sizes or study.sizes:
                 samples = data.prefix(size, f"{where}.sizes")
+                subsets = _subsets(study, sweep, where, data, samples)
+                seeds = [_seed(where, seed) for seed in sweep.seeds or study.seeds]
                 for budget in _budgets(study, sweep, where, arch, data, samples):
-                    for seed in map(partial(_seed, where), sweep.seeds or study.seeds):
-                        seen = resolved.steps(budget) * resolved.batch_size
-                        trial = Pretrain(arch, resolved, Subset(data.id, samples), seen, seed)
+                    seen = resolved.steps(budget) * resolved.batch_size
+                    for subset, seed in product(subsets, seeds):
+                        trial = Pretrain(arch, resolved, subset, seen, seed)
                         yield Planned(trial, digest(trial), name)
+
+
+def _subsets(study: Study, sweep: Sweep, where: str, data: Dataset, samples: int) -> list[Subset]:
+    """One for each draw that the data holds. What changes nothing is left out, so that no subset has two names."""
+    blocks = (study.shuffle_block, study.shuffle_window) if 0 < study.shuffle_block < samples else (0, 0)
+    draws = []
+    for replicate in sweep.replicates or study.replicates:
+        if replicate < 0:
+            raise BadInput(f"{where}.replicates must not be negative, not {replicate}.")
+        draws.append(replicate if (replicate + 1) * samples <= data.samples else 0)
+    return [Subset(data.id, samples, draw, *blocks) for draw in dict.fromkeys(draws)]
 
 
 def _budgets(study: Study, sweep: Sweep, where: str, arch: Arch, data: Dataset, samples: int) -> list[int]:

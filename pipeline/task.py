@@ -71,6 +71,10 @@ class Task:
 
     def protocols(self, family: str, target: Dataset, where: str) -> list[Protocol]:
         """What a parent of this family does. Raises BadInput when the data set has too few images for it."""
+        if self.shots and target.multilabel:
+            raise BadInput(
+                f"{where}.shots needs images of one class each, but those of {target.name} have several: fine-tune."
+            )
         for shots in self.shots:
             if shots < 1 or shots * target.classes > target.samples:
                 raise BadInput(

@@ -54,7 +54,9 @@ def money(value: float | None) -> str:
 def quote_table(quote: Quote, title: str) -> Table:
     """Prices per family; fits 80 columns."""
     basis = quote.total.basis or "nothing left to do"
-    table = _table(title, f"Throughput: {basis}.\nTraining = 3 x forward x samples seen, 2 FLOPs per multiply-add.")
+    table = plain_table(
+        title, f"Throughput: {basis}.\nTraining = 3 x forward x samples seen, 2 FLOPs per multiply-add."
+    )
     currency = quote.device.currency
     for name in ("family", "trials", "known", "segments", "FLOPs", "alone", "saved", "time", currency):
         table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
@@ -78,7 +80,7 @@ def quote_table(quote: Quote, title: str) -> Table:
 def rows_table(rows: list[Row]) -> Table:
     """Each pre-training by itself, FLOPs in one unit; fits 80 columns."""
     factor = next(f for f in WORDS if f <= max(1.0, min(row.flops for row in rows)))
-    table = _table(
+    table = plain_table(
         "Each pre-training by itself",
         "inside: kernel taps outside the image left out, as arXiv 2010.11929 counts.",
     )
@@ -98,7 +100,8 @@ def rows_table(rows: list[Row]) -> Table:
     return table
 
 
-def _table(title: str, caption: str) -> Table:
+def plain_table(title: str, caption: str) -> Table:
+    """Without lines around it; for figures."""
     return Table(
         title=title,
         title_justify="left",

@@ -35,6 +35,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
         (
             *("pipeline.schema", "pipeline.compose", "pipeline.overrides", "pipeline.config"),
             "pipeline.prepared",
+            "pipeline.bench",
             "pipeline.commands",
             "pipeline.lookup",
             "pipeline.convert",

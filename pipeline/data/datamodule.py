@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -131,7 +131,7 @@ class Batches:
         """One pass of this rank: a stretch of the global batch of one step."""
         return _Pending(self, None, step * self.parts + part).batch()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         """Batches in order, read ahead by threads that end with the iteration. Raises what reading raised."""
         if self.expected is not None:
             self.check(self.expected)
