@@ -14,7 +14,7 @@ class Precision(Enum):
 
 
 class Backend(Enum):
-    """What decodes JPEG: ``pillow`` is always there; ``simplejpeg`` (with OpenCV) and ``torchcodec`` are extras, and
+    """What decodes JPEG: ``pillow`` is always there; ``simplejpeg`` and ``torchcodec`` are extras, and
     faster. Their pixels differ in the last bits."""
 
     pillow = "pillow"
@@ -61,6 +61,10 @@ class Placement:
     """Folder on each node's own disk for decoded images and shards from elsewhere. Empty: ``cache`` in ``data``."""
     cache_gib: float = 2.0
     """Decoded images kept there; a data set, or the part of it that a trial uses, is decoded once if it fits."""
+    shard_cache_gib: float = 64.0
+    """Shards of data sets on an object store or web server, kept in ``cache``."""
+    fetch_seconds: float = 300.0
+    """Within which such a shard comes, however often its server fails, or is an error."""
     log_every: int = 10
     """Optimiser steps between points of the training curve."""
 
@@ -75,6 +79,8 @@ class Placement:
             "log_every",
             "heartbeat_seconds",
             "lease_seconds",
+            "shard_cache_gib",
+            "fetch_seconds",
         ):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadInput(f"placement.{name} must be positive, not {getattr(self, name)}.")

@@ -157,20 +157,20 @@ def test_another_process_keeps_its_file(tmp_path: Path) -> None:
 
 OPEN = """
 import sys
-from pipeline.data import reader, stored
-reader.BUILT_AT_ONCE = 16 * 768
+from pipeline.data import cached, reader, stored
+cached.BUILT_AT_ONCE = 16 * 768
 r = reader.Reader.open(sys.argv[1], "train")
 assert len(r.cached) == 216
 print(r.gather(reader.np.arange(216))[0].sum())
 """
 DYING = """
 import os, signal
-get = stored.StoredImages.pixels
-def dying(self, row):
+get = stored.StoredImages.read
+def dying(self, row, *rest):
     if row == 100:
         os.kill(os.getpid(), signal.SIGKILL)
-    return get(self, row)
-stored.StoredImages.pixels = dying
+    return get(self, row, *rest)
+stored.StoredImages.read = dying
 """
 
 
@@ -192,7 +192,7 @@ def test_many_processes_at_once_and_killed_builders(folder: Path) -> None:
 
 def test_a_builder_killed_between_two_writes_leaves_nothing_wrong(folder: Path) -> None:
     """A process that dies inside the building itself, by its own hand."""
-    code = OPEN.replace("reader.BUILT", DYING + "reader.BUILT")
+    code = OPEN.replace("cached.BUILT", DYING + "cached.BUILT")
     done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not caches(folder)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from data_prep.order import held_out, permutation
 from data_prep.sources import Order
-from pipeline.data.order import permuted, sample_ids
+from pipeline.data import order as visiting
+from pipeline.data.order import _enciphered, permuted, sample_ids, stretches
 from pipeline.subset import Subset
 
 COUNTS = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -135,3 +136,56 @@ def test_everything_that_may_change_the_order_changes_it() -> None:
         for epoch in (0, 1)
     ]
     assert len(set(orders)) == 8
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 400), st.integers(1, 60), st.integers(1, 6), st.integers(0, 3), st.integers(0, 2))
+def test_blocks_and_windows_are_still_whole_permutations(n: int, block: int, window: int, seed: int, draw: int) -> None:
+    subset, total = Subset("d" * 64, n, draw, block, window), 1200
+    ids = sample_ids(subset, total, seed, 0, 2 * n).reshape(2, n)
+    assert (np.sort(ids, axis=1) == np.sort((np.arange(n) + draw * n) % total)).all()
+    assert np.array_equal(sample_ids(subset, total, seed, n // 2, n + n // 2), ids.reshape(-1)[n // 2 : n + n // 2])
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 400), st.integers(1, 60), st.integers(1, 6), st.integers(0, 2), st.data())
+def test_what_is_visited_next_is_known_ahead(n: int, block: int, window: int, draw: int, data: st.DataObject) -> None:
+    subset, total = Subset("d" * 64, n, draw, block, window), 1200
+    start = data.draw(st.integers(0, 2 * n))
+    stop = start + data.draw(st.integers(1, 2 * n))
+    known = [set(range(low, high)) for low, high in stretches(subset, total, 0, start, stop)]
+    ids = sample_ids(subset, total, 0, start, stop).tolist()
+    assert set(ids) <= set().union(*known)
+    place = 0
+    for row in ids:  # in the order of visiting: never back by more than a window of blocks, each cut in two at most
+        ahead = next(k for k, stretch in enumerate(known) if k >= place - 2 * window and row in stretch)
+        place = max(place, ahead)
+
+
+def test_few_blocks_are_in_use_at_once() -> None:
+    subset = Subset("d" * 64, 10_000, 0, 100, 4)
+    ids = sample_ids(subset, 10_000, 0, 0, 10_000)
+    assert max(len(set((ids[k : k + 400] // 100).tolist())) for k in range(0, 10_000, 400)) == 4
+    assert len(set((ids[:400] // 100).tolist())) == 4 and len(set(ids[:40].tolist())) == 40
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 1000, 4096, 5000])
+def test_the_cipher_is_a_permutation_that_looks_random(n: int) -> None:
+    order = _enciphered(f"x{n}", n, np.arange(n))
+    assert np.array_equal(np.sort(order), np.arange(n))
+    if n >= 1000:
+        tenths = np.histogram2d(np.arange(n), order, bins=10)[0]
+        chi = float(((tenths - n / 100) ** 2 / (n / 100)).sum())
+        assert 50 < chi < 125, "81 degrees of freedom"
+        assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.06
+
+
+def test_the_cipher_never_moves_and_takes_over_where_sorting_costs_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _enciphered("x", 10**9, np.arange(3)).tolist() == CIPHERED
+    monkeypatch.setattr(visiting, "SORTED", 100)
+    ids = sample_ids(Subset("d" * 64, 101), 101, 0, 0, 202)
+    assert sorted(ids[:101].tolist()) == list(range(101)) and not np.array_equal(ids[:101], ids[101:])
+    assert np.array_equal(sample_ids(Subset("d" * 64, 101), 101, 0, 50, 150), ids[50:150])
+
+
+CIPHERED = [150665383, 763605425, 149226063]

@@ -7,7 +7,7 @@ from pipeline.arch import ViT
 from pipeline.errors import BadInput
 from pipeline.recipe import Recipe
 from pipeline.study import Study, Sweep, expand
-from pipeline.subset import UNPREPARED, Dataset
+from pipeline.subset import UNPREPARED, Dataset, Subset
 from pipeline.task import Task
 
 DATA = {
@@ -86,3 +86,24 @@ def test_a_study_needs_validation_images() -> None:
 def test_a_study_name_is_a_folder_name(name: str) -> None:
     with pytest.raises(BadInput, match=r"study\.name"):
         Study(name=name)
+
+
+def test_draws_of_a_size_are_disjoint_rotations_where_the_data_holds_them() -> None:
+    def draws(size: int) -> list[int]:
+        sweep = Sweep(budgets=[100], sizes=[size], replicates=[0, 1, 2])
+        trials = expand(Study(data="toy", sweeps={"s": sweep}), ARCHS, [Recipe(batch_size=10)], DATA)
+        return sorted(p.pretrain.subset.replicate for p in trials.values())
+
+    assert draws(100) == draws(333) == [0, 1, 2]
+    assert draws(500) == [0, 1]
+    assert draws(0) == draws(501) == [0]
+
+
+def test_blocks_are_part_of_a_subset_only_where_they_change_something() -> None:
+    def subset(size: int) -> Subset:
+        study = Study(data="toy", budgets=[100], sizes=[size], shuffle_block=200, shuffle_window=3)
+        (trial,) = expand(study, ARCHS, [Recipe(batch_size=10)], DATA).values()
+        return trial.pretrain.subset
+
+    assert (subset(0).block, subset(0).window) == (200, 3)
+    assert subset(200) == Subset("a" * 64, 200)

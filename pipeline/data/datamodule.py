@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.data.augment import BOXES
 from pipeline.data.crop import draw_boxes
-from pipeline.data.order import sample_ids
+from pipeline.data.order import sample_ids, stretches
 from pipeline.data.reader import Reader
 from pipeline.errors import BadInput
 from pipeline.placement import passes
@@ -139,6 +139,7 @@ class Batches:
         begun = self.begun()
         begin = self.first * self.parts + begun
         end = begin + len(self) - (begun % len(self) if len(self) else 0)
+        self._announce(begun)
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="batches")
         ahead: deque[_Pending] = deque()
         try:
@@ -151,6 +152,15 @@ class Batches:
                 yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _announce(self, begun: int) -> None:
+        """Tell the reader which stretches of the stored order are next."""
+        start = self.first * self.batch_size + begun // self.parts * self.batch_size
+        stop = self.last * self.batch_size
+        if start < stop:
+            self.reader.ahead(
+                stretches(self.subset, len(self.reader), self.seed, start, stop), max(1, self.subset.window)
+            )
 
 
 class _Pending:

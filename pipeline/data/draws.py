@@ -1,13 +1,14 @@
 """Draws: random numbers that are a pure function of (seed, sample counter, stream).
 
 No generator and no state: the same sample gets the same draws in whatever batch, on whichever device it is computed.
-Suffixes: B batch.
+Suffixes: B batch, S streams.
 """
 
 import torch
 from torch import Tensor
 
 MASK = (1 << 62) - 1
+SEED, STREAM = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
 
 
 def integers(seed: int, counters_B: Tensor, stream: int = 0) -> Tensor:
@@ -15,15 +16,19 @@ def integers(seed: int, counters_B: Tensor, stream: int = 0) -> Tensor:
 
     ``stream`` separates draws for different purposes.
     """
-    x = counters_B.to(torch.int64) + _signed(0x9E3779B97F4A7C15 * (seed + 1) + 0xD1B54A32D192ED03 * stream)
-    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
-    return (x ^ _shift(x, 31)) & MASK
+    return _mixed(counters_B.to(torch.int64) + _signed(SEED * (seed + 1) + STREAM * stream))
 
 
 def uniforms(seed: int, counters_B: Tensor, stream: int) -> Tensor:
     """Numbers in [0, 1), float64 (B,)."""
-    return (integers(seed, counters_B, stream) >> 10).to(torch.float64) * 2.0**-52
+    return _unit(integers(seed, counters_B, stream))
+
+
+def uniforms_of(seed: int, counters_B: Tensor, stream: int, count: int) -> Tensor:
+    """Numbers in [0, 1), float64 (B, S): those of ``count`` streams from ``stream`` on, at once."""
+    start_B = counters_B.to(torch.int64) + _signed(SEED * (seed + 1) + STREAM * stream)
+    steps_S = torch.arange(count, device=counters_B.device) * _signed(STREAM)
+    return _unit(_mixed(start_B[:, None] + steps_S))
 
 
 def keep(seed: int, counters_B: Tensor, stream: int, shape: torch.Size, probability: float) -> Tensor:
@@ -36,6 +41,16 @@ def keep(seed: int, counters_B: Tensor, stream: int, shape: torch.Size, probabil
     x = (x ^ _shift32(x, 15)) * 0x735A2D97
     x = x ^ _shift32(x, 15)
     return (x < round((probability - 0.5) * 2**32)).view(-1, *shape)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    return (x ^ _shift(x, 31)) & MASK
+
+
+def _unit(drawn: Tensor) -> Tensor:
+    return (drawn >> 10).to(torch.float64) * 2.0**-52
 
 
 def _narrow(x: Tensor) -> Tensor:

@@ -8,27 +8,27 @@ Suffixes: N images of the split, B of a batch, H, W of a stored image, S side of
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_prep.index import Index
 from data_prep.manifest import SQUARE, Manifest, open_index, read_manifest
-from pipeline.data import decoded
+from pipeline.data.cached import Cached
+from pipeline.data.decoded import ENDING
 from pipeline.data.decoders import decoder
-from pipeline.data.stored import Images, StoredImages
+from pipeline.data.stored import Images, RemoteImages, StoredImages
 from pipeline.errors import BadInput
 from pipeline.placement import Backend
 from pipeline.subset import OnBadSample
 
 THREADS = max(1, min(8, len(os.sched_getaffinity(0))))
 """Of one ``gather``."""
-BUILT_AT_ONCE = 16 * 2**20
-"""Bytes of pixels, while the cache is built."""
 CENTRE = 0.875
 """Side of the middle square that is evaluated, as a share of the short side: 224 of 256 pixels."""
 
@@ -39,10 +39,14 @@ class Reading:
 
     backend: Backend = Backend.pillow
     cache: Path | None = None
-    """The node's folder of decoded images; none: ``cache`` beside the data set's folder."""
+    """The node's folder for decoded images and shards from elsewhere; none: ``cache`` beside the data set's folder."""
     cache_bytes: int = 2 * 2**30
     """Decoded images kept there, of all data sets together."""
     on_bad_sample: OnBadSample = OnBadSample.fail
+    shard_bytes: int = 64 * 2**30
+    """Shards from elsewhere kept there."""
+    fetch_seconds: float = 300.0
+    """Within which such a shard comes or is an error."""
 
 
 class Reader:
@@ -53,12 +57,11 @@ class Reader:
         self.folder, self.split, self.manifest, self.index, self.reading = folder, split, manifest, index, reading
         self.dataset = manifest.dataset()
         self.decoder = decoder(reading.backend)
-        self.images: Images = StoredImages(folder, split, manifest, index, self.decoder)
+        self.cache = reading.cache or folder.parent / "cache"
+        self.images: Images = self._source()
         self.replaced: dict[int, int] = {}
         """Position of every image that could not be read: that of the one in its place."""
-        self.cached = range(0)
-        """Positions of which the pixels lie in the decoded cache."""
-        self._pixels: decoded.Pixels | None = None
+        self._cached: Cached | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -89,9 +92,14 @@ class Reader:
         return self.manifest.stored != SQUARE
 
     @property
+    def cached(self) -> range:
+        """Positions of which the pixels lie in the node's decoded cache."""
+        return self._cached.rows if self._cached else range(0)
+
+    @property
     def at_once(self) -> bool:
-        """Whether all that will be asked for can be copied without decoding."""
-        return self._pixels is not None and not self.varied
+        """Whether batches are copied rather than decoded."""
+        return self._cached is not None and not self.varied
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -126,10 +134,11 @@ class Reader:
         """
         ids_B = np.arange(len(self))[ids_B] if len(ids_B) else np.empty(0, np.int64)  # raises outside the split
         images = np.empty((len(ids_B), *self.image_shape), dtype=np.uint8)
-        if not self._copied(ids_B, images):
-            parts = [slice(k, None, THREADS) for k in range(THREADS)]
-            for _ in self._pool.map(lambda part: self.read(ids_B[part], images[part]), parts):
-                pass  # asking for the results raises what a thread raised
+        if self.at_once:
+            return images, self.read(ids_B, images)
+        parts = [slice(k, None, THREADS) for k in range(THREADS)]
+        for _ in self._pool.map(lambda part: self.read(ids_B[part], images[part]), parts):
+            pass  # asking for the results raises what a thread raised
         return images, self._labels_of(ids_B)
 
     def read(self, ids_B: np.ndarray, out_BSS3: np.ndarray, boxes_B4: np.ndarray | None = None) -> np.ndarray:
@@ -137,21 +146,32 @@ class Reader:
 
         ``boxes_B4`` are what is cut out of images that vary in size; not given, their middles.
         """
-        if not self._copied(ids_B, out_BSS3):
+        at_once = self.at_once and self._cached is not None and self._cached.copied(self._settled(ids_B), out_BSS3)
+        if not at_once:
+            boxes: list[Any] = [None] * len(ids_B)
             if self.varied:
                 boxes = (self.middles(ids_B) if boxes_B4 is None else boxes_B4).tolist()
-                for row, box, out_SS3 in zip(ids_B.tolist(), boxes, out_BSS3, strict=True):
-                    place, pixels_HW3 = self._image(row)
-                    box = box if place == row else self.middles(np.array([place]))[0].tolist()
-                    self.decoder.square(pixels_HW3, box, out_SS3)
-            else:
-                for row, out_SS3 in zip(ids_B.tolist(), out_BSS3, strict=True):
-                    out_SS3[:] = self._image(row)[1]
+            for row, box, out_SS3 in zip(ids_B.tolist(), boxes, out_BSS3, strict=True):
+                self._read(row, box, out_SS3)
         return self._labels_of(ids_B)
 
+    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+        """Say where images will be asked for: stretches (first, last + 1) of the stored order, ``mixed`` at once.
+
+        Raises BadInput when shards from elsewhere cannot be read so, since a node may not keep that many.
+        """
+        if len(self.cached) < len(self):
+            self.images.ahead(stretches, mixed)
+
     def close(self) -> None:
-        """Close the shards; the decoded pixels, if they are there, stay usable."""
+        """Close the shards; what is in the decoded cache stays usable."""
         self.images.close()
+
+    def _source(self) -> Images:
+        own = (self.folder, self.split, self.manifest, self.index, self.decoder)
+        if "://" not in self.manifest.base:
+            return StoredImages(*own)
+        return RemoteImages(*own, self.cache, self.reading.shard_bytes, self.reading.fetch_seconds)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -172,22 +192,40 @@ class Reader:
             return ids_B
         return np.array([self.replaced.get(row, row) for row in ids_B.tolist()], dtype=np.int64)
 
-    def _copied(self, ids_B: np.ndarray, out_BSS3: np.ndarray) -> bool:
-        """Whether all pixels could be copied out of the cache at once."""
-        if self._pixels is None or self.varied:
-            return False
-        places_B = self._settled(ids_B) - self.cached.start
-        if len(places_B) and not 0 <= places_B.min() <= places_B.max() < len(self.cached):
-            return False
-        self._pixels.flat.reshape(-1, *self.image_shape).take(places_B, axis=0, out=out_BSS3, mode="clip")
-        return True
+    def _read(self, row: int, box: Any, out_SS3: np.ndarray) -> None:
+        """By the box of this image, or the middle of the one that stands in for it."""
 
-    def _image(self, row: int) -> tuple[int, np.ndarray]:
-        """Position and pixels (H, W, 3) of an image, or of the first readable one after it."""
+        def attempt(place: int) -> None:
+            own = box if place == row or not self.varied else self.middles(np.array([place]))[0].tolist()
+            pixels_HW3 = self._cached.image(place) if self._cached else None
+            if pixels_HW3 is None:
+                self.images.read(place, own, out_SS3)
+            elif own is None:
+                out_SS3[:] = pixels_HW3
+            else:
+                self.decoder.square(pixels_HW3, own, out_SS3)
+
+        self._until_readable(row, attempt)
+
+    def _whole(self, row: int, out_HW3: np.ndarray) -> int:
+        """Fills the cache."""
+
+        def attempt(place: int) -> None:
+            high_1, wide_1 = self.sizes(np.array([place]))
+            own = out_HW3 if place == row else np.empty((int(high_1[0]), int(wide_1[0]), 3), np.uint8)
+            self.images.read(place, None, own)
+
+        place = self._until_readable(row, attempt)
+        if place != row:
+            out_HW3[:] = 0
+        return place
+
+    def _until_readable(self, row: int, attempt: Callable[[int], None]) -> int:
+        """Attempt this image, then the next ones, until one can be read; remember and return which."""
         place = self.replaced.get(row, row)
-        while (pixels := self._decoded(place)) is None:
+        while True:
             try:
-                pixels = self.images.pixels(place)
+                attempt(place)
                 break
             except BadInput:
                 place = (place + 1) % len(self)
@@ -196,67 +234,13 @@ class Reader:
         if place != row:
             with self._lock:
                 self.replaced[row] = place
-        return place, pixels
-
-    def _decoded(self, row: int) -> np.ndarray | None:
-        """Pixels in the cache."""
-        if self._pixels is None or row not in self.cached:
-            return None
-        k = row - self.cached.start
-        high, wide = (int(side[0]) for side in self.sizes(np.array([row])))
-        return self._pixels.flat[int(self._starts[k]) : int(self._starts[k + 1])].reshape(high, wide, 3)
-
-    @cached_property
-    def _starts(self) -> np.ndarray:
-        """Of every cached image in the cache, bytes; int64 (cached + 1,)."""
-        return _starts(self.index, self.cached)
+        return place
 
     def _open_cache(self, rows: range) -> bool:
-        if not self.varied:
-            size = len(rows) * int(np.prod(self.image_shape))
-        elif len(rows) > self.reading.cache_bytes // 3:
-            return False
-        else:
-            size = int(_starts(self.index, rows)[-1])
-        root = self.reading.cache or self.folder.parent / "cache"
-        name = f"{self.manifest.index[self.split][:16]}.{rows.start}-{rows.stop}.{self.reading.backend.value}"
-        note: dict[str, list[list[int]]] = {}
-        parts = self._built(rows, note)
-        pixels = decoded.open_or_build(root / f"{name}{decoded.ENDING}", size, self.reading.cache_bytes, parts, note)
-        if pixels is not None:
-            self._pixels, self.cached = pixels, rows
-            self.replaced |= {int(row): int(place) for row, place in pixels.note["replaced"]}
-        return pixels is not None
-
-    def _built(self, rows: range, note: dict[str, list[list[int]]]) -> Iterator[np.ndarray]:
-        """Flat pixels of these images, some at a time; black in the place of one that could not be read."""
-
-        def pixels_of(part: range) -> list[np.ndarray]:
-            found = [(row, *self._image(row)) for row in part]
-            return [pixels if place == row else np.zeros(self._area(row), np.uint8) for row, place, pixels in found]
-
-        for part in _parts(self.index, rows):
-            share = -(-len(part) // THREADS)
-            shares = [part[k : k + share] for k in range(0, len(part), share)]
-            for images in self._pool.map(pixels_of, shares):
-                yield np.concatenate([image.reshape(-1) for image in images])
-        note["replaced"] = [[row, place] for row, place in sorted(self.replaced.items()) if row in rows]
-
-    def _area(self, row: int) -> int:
-        """Bytes of an image's pixels."""
-        return int(self.index.rows[row]["height"]) * int(self.index.rows[row]["width"]) * 3
-
-
-def _starts(index: Index, rows: range) -> np.ndarray:
-    own = index.rows[rows.start : rows.stop]
-    return np.concatenate([[0], np.cumsum(own["height"].astype(np.int64) * own["width"] * 3)])
-
-
-def _parts(index: Index, rows: range) -> Iterator[range]:
-    """Stretches of at most ``BUILT_AT_ONCE`` bytes of pixels, and at least one image."""
-    starts = _starts(index, rows)
-    begin = 0
-    while begin < len(rows):
-        end = max(begin + 1, int(np.searchsorted(starts, starts[begin] + BUILT_AT_ONCE, side="right")) - 1)
-        yield rows[begin:end]
-        begin = end
+        name = f"{self.manifest.index[self.split][:16]}.{rows.start}-{rows.stop}.{self.reading.backend.value}{ENDING}"
+        self._cached = Cached.open(
+            self.cache / name, self.index, rows, self.reading.cache_bytes, self._whole, self._pool
+        )
+        if self._cached:
+            self.replaced |= self._cached.replaced
+        return self._cached is not None

@@ -1,7 +1,9 @@
 """StoredImages: the pixels of one image, read at its place in a shard, checked and decoded. Threads may share it."""
 
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -9,43 +11,67 @@ import numpy as np
 
 from data_prep.index import Index
 from data_prep.manifest import Manifest
-from pipeline.data.decoders import Decoder
+from pipeline.data.decoders import Box, Decoder, WrongSize
 from pipeline.data.files import ShardFiles
+from pipeline.data.remote import ShardCache
 from pipeline.errors import BadInput, brief
 
 AGAIN = "delete its folder and run `crossover prepare` again."
 
 
+class Files(Protocol):
+    """Bytes of shards, wherever they lie."""
+
+    def read(self, shard: int, offset: int, size: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
 class Images(Protocol):
     """Where pixels come from."""
 
-    def pixels(self, row: int) -> np.ndarray:
-        """uint8 (H, W, 3) of the image at this position of the stored order. Raises BadInput, naming it."""
+    def read(self, row: int, box: Box | None, out: np.ndarray) -> None:
+        """The box of the image at this position of the stored order, resized into ``out`` (S, S, 3); without a box, the
+        whole image into ``out`` (H, W, 3). Raises BadInput, naming it."""
+        ...
+
+    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+        """What will be asked for next: (first, last + 1) of the stored order, ``mixed`` of them at once.
+
+        Raises BadInput when it cannot be.
+        """
         ...
 
     def close(self) -> None: ...
 
 
 class StoredImages:
-    """Of a data set that consists of shards. Raises BadInput when one is missing or not as long as it was."""
+    """Of a data set that consists of shards on a file system.
+
+    Raises BadInput when one is missing or not as long as it was: a decoded cache must not hide that.
+    """
 
     def __init__(self, folder: Path, split: str, manifest: Manifest, index: Index, decoder: Decoder) -> None:
         self.index, self.decoder, self.shards = index, decoder, manifest.shards[split]
-        self.base = Path(manifest.base) if manifest.base else folder
-        self._check_sizes()
-        self.files = ShardFiles([self.base / shard.name for shard in self.shards])
+        self.base = manifest.base or str(folder)
+        self.files: Files = self._opened()
 
-    def pixels(self, row: int) -> np.ndarray:
-        entry = self.index.rows[row]
-        data = self._bytes(row, int(entry["shard"]), int(entry["offset"]), int(entry["size"]), int(entry["crc"]))
+    def _opened(self) -> Files:
+        self._check_sizes()
+        return ShardFiles([Path(self._where(number)) for number in range(len(self.shards))])
+
+    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+        """All is here."""
+
+    def read(self, row: int, box: Box | None, out: np.ndarray) -> None:
+        offset, _, shard, size, _, crc, wide, high = self.index.rows[row].item()
+        data = self._bytes(row, shard, offset, size, crc)
         try:
-            pixels = self.decoder.pixels(data)
+            self.decoder.read(data, (high, wide), box, out)
+        except WrongSize as error:
+            raise self._bad(row, str(error)) from error
         except Exception as error:  # each library has kinds of its own
             raise self._bad(row, f"cannot be decoded ({brief(error)})") from error
-        if pixels.shape[:2] != (entry["height"], entry["width"]):
-            high, wide = pixels.shape[:2]
-            raise self._bad(row, f"is {wide} x {high} pixels, but {entry['width']} x {entry['height']} in the index")
-        return pixels
 
     def close(self) -> None:
         self.files.close()
@@ -57,23 +83,24 @@ class StoredImages:
             raise self._unreadable(shard, error) from error
         if len(data) < size or zlib.crc32(data) != crc:
             what = "is cut off" if len(data) < size else "has damaged bytes"
-            raise BadInput(f"Shard {self._path(shard)} {what} at key {row:09d}: {AGAIN}")
+            raise BadInput(f"Shard {self._where(shard)} {what} at key {row:09d}: {AGAIN}")
         return data
 
     def _bad(self, row: int, what: str) -> BadInput:
-        return BadInput(f"Shard {self._path(int(self.index.shard[row]))}, key {row:09d}: the image {what}; {AGAIN}")
+        return BadInput(f"Shard {self._where(int(self.index.shard[row]))}, key {row:09d}: the image {what}; {AGAIN}")
 
-    def _path(self, shard: int) -> Path:
-        return self.base / self.shards[shard].name
+    def _where(self, shard: int) -> str:
+        """Path or URL."""
+        name = self.shards[shard].name
+        return name if "://" in name or name.startswith("/") else f"{self.base.rstrip('/')}/{name}"
 
     def _unreadable(self, shard: int, error: OSError) -> BadInput:
-        return BadInput(f"Shard {self._path(shard)} is missing or unreadable ({error.strerror}): {AGAIN}")
+        return BadInput(f"Shard {self._where(shard)} is missing or unreadable ({error.strerror}): {AGAIN}")
 
     def _check_sizes(self) -> None:
-        """Every shard is there and as long as it was written; a decoded cache must not hide that one is lost."""
         for number, shard in enumerate(self.shards):
             try:
-                size = self._path(number).stat().st_size
+                size = os.stat(self._where(number)).st_size
             except OSError as error:
                 raise self._unreadable(number, error) from error
             if size != shard.bytes:
@@ -81,7 +108,48 @@ class StoredImages:
                 cut = np.flatnonzero((self.index.shard == number) & (ends > size))
                 where = f" at key {cut[0]:09d}" if len(cut) else " at its end"
                 what = "is cut off" if size < shard.bytes else "has bytes added"
-                raise BadInput(f"Shard {self._path(number)} {what}{where}: {AGAIN}")
+                raise BadInput(f"Shard {self._where(number)} {what}{where}: {AGAIN}")
+
+
+class RemoteImages(StoredImages):
+    """Of a data set whose shards lie on an object store or a web server; a node keeps copies of those in use."""
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        manifest: Manifest,
+        index: Index,
+        decoder: Decoder,
+        cache: Path,
+        limit: int,
+        deadline: float,
+    ) -> None:
+        """``limit`` in bytes, ``deadline`` in seconds for each shard."""
+        self.cache, self.limit, self.deadline = cache / "shards", limit, deadline
+        super().__init__(folder, split, manifest, index, decoder)
+
+    def _opened(self) -> Files:
+        urls = [self._where(number) for number in range(len(self.shards))]
+        return ShardCache(urls, self.shards, self.cache, self.limit, self.deadline)
+
+    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+        """Raises BadInput where they need more shards at once than the node keeps, for every image would fetch one."""
+        nearest = list(islice(stretches, mixed))
+        numbers = {number for stretch in nearest for number in self._shards_of(*stretch)}
+        size = sum(self.shards[number].bytes for number in numbers)
+        if size > self.limit:
+            raise BadInput(
+                f"Images that are mixed with one another lie in {size / 2**30:.3g} GiB of shards, but "
+                f"placement.shard_cache_gib={self.limit / 2**30:.3g} is all a node keeps: raise it; or set "
+                f"study.shuffle_block to the {len(self.index) // max(1, len(self.shards)):,} images of a shard and "
+                "study.shuffle_window to a few (of archives indexed in place, with data.NAME.order=source)."
+            )
+        assert isinstance(self.files, ShardCache)
+        self.files.prefetch(number for s in chain(nearest, stretches) for number in self._shards_of(*s))
+
+    def _shards_of(self, begin: int, end: int) -> list[int]:
+        return np.unique(self.index.shard[begin:end]).tolist()
 
 
 Draw = Callable[[np.ndarray], np.ndarray]
@@ -94,8 +162,11 @@ class DrawnImages:
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
 
-    def pixels(self, row: int) -> np.ndarray:
-        return self.draw(np.array([row]))[0]
+    def read(self, row: int, box: Box | None, out: np.ndarray) -> None:
+        out[:] = self.draw(np.array([row]))[0]
+
+    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+        """Nothing is fetched."""
 
     def close(self) -> None:
         """Nothing is open."""
