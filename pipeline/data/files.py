@@ -1,46 +1,76 @@
-"""ShardFiles: bytes out of local shards, at any place, by any number of threads."""
+"""Files: random reads of local shards through a bounded number of open descriptors. Threads may share them."""
 
-import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-OPEN = 256
-"""Descriptors kept open."""
+OPEN_FILES = 256
+
+
+class Descriptor:
+    """An open file, closed when nobody refers to it any more.
+
+    So a thread in the middle of a read never sees its number closed, and given to another file, by a second thread.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self.number, size, offset)
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.number)
+
+
+class OpenFiles:
+    """The files in use by number, at most ``limit`` open at once: the least recently used is let go."""
+
+    def __init__(self, opener: Callable[[int], Descriptor], limit: int = OPEN_FILES) -> None:
+        self._opener, self._limit = opener, limit
+        self._open: OrderedDict[int, Descriptor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, number: int) -> Descriptor:
+        """Raises what the opener raises. Two threads may open one file at once; both end with the same descriptor."""
+        with self._lock:
+            if (found := self._open.get(number)) is not None:
+                self._open.move_to_end(number)
+                return found
+        opened = self._opener(number)  # may take long: others go on reading
+        with self._lock:
+            kept = self._open.setdefault(number, opened)
+            while len(self._open) > self._limit:
+                self._open.popitem(last=False)
+            return kept
+
+    def drop(self, number: int) -> None:
+        with self._lock:
+            self._open.pop(number, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._open.clear()
+
+    def numbers(self) -> list[int]:
+        """Least recently used first."""
+        with self._lock:
+            return list(self._open)
 
 
 class ShardFiles:
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-        self._open: OrderedDict[int, int] = OrderedDict()
-        self._lock = threading.Lock()
+    """Shards on a local disk."""
+
+    def __init__(self, paths: Sequence[Path], limit: int = OPEN_FILES) -> None:
+        self._files = OpenFiles(lambda shard: Descriptor(os.open(paths[shard], os.O_RDONLY | os.O_CLOEXEC)), limit)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
-        """Shorter than ``size`` where the file ends. Raises OSError."""
-        with self._lock:
-            descriptor = os.dup(self._descriptor(shard)) if len(self.paths) > OPEN else self._descriptor(shard)
-        try:
-            return os.pread(descriptor, size, offset)
-        finally:
-            if len(self.paths) > OPEN:
-                os.close(descriptor)
+        """Fewer bytes than ``size`` where the file ends early. Raises OSError."""
+        return self._files.get(shard).read(offset, size)
 
     def close(self) -> None:
-        with self._lock:
-            for descriptor in self._open.values():
-                os.close(descriptor)
-            self._open.clear()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
-            self.close()
-
-    def _descriptor(self, shard: int) -> int:
-        if shard not in self._open:
-            self._open[shard] = os.open(self.paths[shard], os.O_RDONLY)
-            if len(self._open) > OPEN:
-                os.close(self._open.popitem(last=False)[1])
-        self._open.move_to_end(shard)
-        return self._open[shard]
+        self._files.clear()
