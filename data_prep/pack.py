@@ -46,12 +46,16 @@ class Item(NamedTuple):
     """Class, or all classes of an image that may have several."""
 
     @property
-    def label_name(self) -> str:
-        return f"{self.key}.{'cls' if isinstance(self.label, int) else 'json'}"
+    def image(self) -> tuple[str, bytes]:
+        """Member of the tar: name and content."""
+        return f"{self.key}.{self.extension}", self.data
 
     @property
-    def label_data(self) -> bytes:
-        return (str(self.label) if isinstance(self.label, int) else json.dumps({"labels": self.label})).encode()
+    def target(self) -> tuple[str, bytes]:
+        """Likewise."""
+        if isinstance(self.label, int):
+            return f"{self.key}.cls", str(self.label).encode()
+        return f"{self.key}.json", json.dumps({"labels": self.label}).encode()
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def write_shard(path: Path, items: Iterable[Item]) -> tuple[Shard, list[tuple[in
     """
     members = []
     for item in items:
-        members += [(f"{item.key}.{item.extension}", item.data), (item.label_name, item.label_data)]
+        members += [item.image, item.target]
     tar, starts = archive(members)
     with durable.opened(path) as file:
         file.write(tar)
