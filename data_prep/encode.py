@@ -17,7 +17,7 @@ JPEG photos of four times the target or more are decoded at a reduced scale, nev
 import hashlib
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -71,7 +71,7 @@ class Encoded:
     """crc32 of ``data``."""
     width: int
     height: int
-    image: Image.Image
+    image: Image.Image = field(compare=False)
     """The pixels that were hashed."""
 
 

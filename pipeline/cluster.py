@@ -65,6 +65,7 @@ def cluster(placement: Placement, object_store: int = OBJECT_STORE_BYTES) -> Ite
     Yields the ray module."""
     local = placement.address == "local"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of tasks that nobody waits for any more
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if local:
         # The name is about other systems; the effect is that every listener binds to loopback.

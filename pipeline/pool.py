@@ -18,6 +18,8 @@ HERE_SECONDS = 15.0
 """Of work before Ray is started, which takes a few seconds itself."""
 IN_FLIGHT = 2
 """Jobs given out per slot, so that a slow one holds up nobody."""
+CANCEL_SECONDS = 30.0
+"""How long jobs that nobody waits for any more may take to end."""
 JOB_BYTES = 16 * 2**20
 """What a job may take of Ray's object store; most take a few kilobytes."""
 
@@ -68,6 +70,16 @@ class Pool:
                 self._ray = None
                 if attempt == self.placement.retries:
                     raise
+            finally:
+                if self._ray is not None:
+                    self._cancel([ref for _, ref in flying])
+
+    def _cancel(self, refs: list[Any]) -> None:
+        """Nothing may still be writing when whoever gave out the jobs has given up."""
+        for ref in refs:
+            self._ray.cancel(ref)
+        if refs:
+            self._ray.wait(refs, num_returns=len(refs), timeout=CANCEL_SECONDS)
 
     def _started(self) -> tuple[Any, int]:
         """The remote form of ``function(job)``, and how many run at once."""
@@ -85,6 +97,11 @@ class Pool:
         except errors.RayTaskError as error:
             raise error.cause from error
         except (errors.LocalRayletDiedError, errors.RaySystemError) as error:
+            if "No module named" in str(error):
+                raise BadInput(
+                    f"The workers at placement.address={self.placement.address!r} cannot import Crossover: install "
+                    "this version on every node."
+                ) from error
             raise ClusterLost(str(error)) from error
         except errors.RayError as error:
             raise BadInput(

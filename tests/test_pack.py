@@ -1,7 +1,6 @@
 """Preparing: shards, manifest, resume, verification."""
 
 import io
-import json
 import random
 import resource
 import signal
@@ -23,7 +22,7 @@ from PIL import Image
 from webdataset.compat import WebDataset
 
 from data_prep import shards
-from data_prep.manifest import SCHEMA, SPLITS, open_index, read_manifest
+from data_prep.manifest import SPLITS, open_index, read_manifest
 from data_prep.pack import Item, write_shard
 from data_prep.prepare import find, prepare
 from data_prep.sources import FractalSource, ImageSource, Order
@@ -234,62 +233,6 @@ def test_small_shards_hold_consecutive_positions(tmp_path: Path, monkeypatch: py
     assert (np.diff(index.shard.astype(int)) >= 0).all()
     assert index.shard.max() > 2
     assert verify(made) == 300
-
-
-def damaged(folder: Path, tmp_path: Path, name: str, change) -> Path:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in folder.iterdir():
-        (copy / file.name).write_bytes(change(file.read_bytes()) if file.name == name else file.read_bytes())
-    return copy
-
-
-def flipped(position: int):
-    def change(data: bytes) -> bytes:
-        place = position % len(data)
-        return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-
-    return change
-
-
-def test_verify_names_the_first_bad_shard_and_key(folder: Path, tmp_path: Path) -> None:
-    index = open_index(folder, "train")
-    place = int(index.offset[7]) + 20
-    cases = [
-        (flipped(place), r"train-00000.tar, key 000000007: the image is damaged"),
-        (lambda data: data[:place], r"train-00000.tar, key 000000007: the image is cut off"),
-        (lambda data: data[:-1024], "no end block"),
-        (flipped(int(index.offset[7]) - 500), r"key 000000007: the image has a damaged header or label"),
-        (lambda data: data + bytes(512), "not the one that was indexed"),
-    ]
-    for number, (change, message) in enumerate(cases):
-        (tmp_path / str(number)).mkdir()
-        with pytest.raises(BadInput, match=message):
-            verify(damaged(folder, tmp_path / str(number), "train-00000.tar", change))
-
-
-@pytest.mark.parametrize("name", ["dataset.json", "train.index.npy"])
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_cut_manifest_or_index_is_named(folder: Path, tmp_path: Path, name: str, share: float) -> None:
-    with pytest.raises(BadInput, match=f"copy.{name}"):
-        verify(damaged(folder, tmp_path, name, lambda data: data[: int(share * len(data))]))
-
-
-def test_a_flipped_bit_of_the_index_is_found(folder: Path, tmp_path: Path) -> None:
-    whole = (folder / "train.index.npy").read_bytes()
-    copy = damaged(folder, tmp_path, "", lambda data: data)
-    for position in range(0, len(whole), 211):
-        (copy / "train.index.npy").write_bytes(flipped(position)(whole))
-        with pytest.raises(BadInput, match=r"train.index.npy is (missing or )?damaged"):
-            open_index(copy, "train")
-
-
-def test_a_newer_schema_is_refused(folder: Path, tmp_path: Path) -> None:
-    def newer(data: bytes) -> bytes:
-        return json.dumps({**json.loads(data), "schema": SCHEMA + 1, "unheard": 1}).encode()
-
-    with pytest.raises(BadInput, match="newer Crossover"):
-        read_manifest(damaged(folder, tmp_path, "dataset.json", newer))
 
 
 def test_prepared_data_outlives_its_files(tmp_path: Path) -> None:
