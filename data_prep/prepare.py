@@ -97,6 +97,8 @@ def prepare(
                 return found
             work.mkdir(exist_ok=True)
             _drop_stale(source, name, work)
+            for half in work.rglob(".*.tmp"):
+                half.unlink(missing_ok=True)
             try:
                 manifest = _make(source, name, work, map, progress)
             except BadSample:

@@ -27,9 +27,9 @@ JOB_BYTES = 16 * 2**20
 class Pool:
     """``map`` is an executor (``data_prep.executor``). To be used as a context; leaving it ends what still runs."""
 
-    def __init__(self, placement: Placement, here_seconds: float = HERE_SECONDS) -> None:
+    def __init__(self, placement: Placement, here_seconds: float | None = None) -> None:
         self.placement = placement
-        self._here = here_seconds
+        self._here = HERE_SECONDS if here_seconds is None else here_seconds
         self._ray: Any = None
         self._open = contextlib.ExitStack()
 

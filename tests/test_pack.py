@@ -1,8 +1,10 @@
 """Preparing: shards, manifest, resume, verification."""
 
 import io
+import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +170,71 @@ def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert files(made) == files(tmp_path / "whole" / made.name)
     assert verify(made) == 3000
     assert not list((tmp_path / "killed").glob(".*.partial"))
+
+
+COMMAND = """
+import sys
+import pipeline.pool
+from data_prep import shards, spool
+from pipeline.cli import main
+pipeline.pool.HERE_SECONDS = 0.2
+shards.SHARD_SAMPLES, spool.CHUNK_RECORDS = 100, 64
+words = ["data=fractal", "data.fractal.classes=8", "data.fractal.per_class=500", "data.fractal.points=256"]
+sys.exit(main(["prepare", *words, "data.fractal.image_size=16", "placement.cpus=2", f"placement.data={sys.argv[1]}"]))
+"""
+
+
+@pytest.mark.slow
+def test_the_command_killed_at_random_moments_goes_on(tmp_path: Path) -> None:
+    """By SIGKILL: the command, or one of Ray's workers, or SIGINT; 4,000 images in 63 parts and 42 shards."""
+    g = random.Random(1)
+
+    def start(root: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+        )
+
+    def workers(child: subprocess.Popen[bytes]) -> list[int]:
+        listed = subprocess.run(["pgrep", "-f", "ray::"], capture_output=True, text=True, check=False).stdout.split()
+        return [int(pid) for pid in listed if child.pid in ancestors(int(pid))]
+
+    began = time.monotonic()
+    whole = start(tmp_path / "whole")
+    assert whole.communicate()[1] == b""
+    seconds = time.monotonic() - began
+    codes = set()
+    for number in range(6):
+        child = start(tmp_path / "killed")
+        time.sleep(g.uniform(0.1, 0.9) * seconds)
+        if number % 4 == 3:
+            child.send_signal(signal.SIGINT)
+        elif number % 4 == 1 and (found := workers(child)):
+            os.kill(found[0], signal.SIGKILL)
+        else:
+            child.send_signal(signal.SIGKILL)
+        said = child.communicate()[1].decode()
+        assert "Traceback" not in said
+        codes.add(child.returncode)
+        if child.returncode == 0 and number % 4 != 1:
+            shutil.rmtree(tmp_path / "killed")
+    assert -signal.SIGKILL in codes
+    assert start(tmp_path / "killed").communicate()[1] == b""
+    (made,) = (f for f in (tmp_path / "killed").iterdir() if not f.name.startswith("."))
+    assert files(made) == files(tmp_path / "whole" / made.name)
+    assert verify(made) == 4000
+    assert [f.name for f in (tmp_path / "killed").iterdir()] == [made.name]
+
+
+def ancestors(pid: int) -> list[int]:
+    """Of a process, nearest first."""
+    found: list[int] = []
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            break
+        found.append(pid)
+    return found
 
 
 def test_many_processes_at_once_prepare_once(tmp_path: Path) -> None:

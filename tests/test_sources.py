@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import CIFAR, FASHION, archived, class_folder, needs, picture
 
-from data_prep.encode import encode
+from data_prep.encode import Form, encode
 from data_prep.prepare import prepare
-from data_prep.sources import DeclaredSource, DigitsSource, FractalSource, ImageSource, Record, Source
+from data_prep.sources import DeclaredSource, DigitsSource, FractalSource, ImageSource, Record, Source, Stored
 from data_prep.sources.cifar import ALLOWED
 from pipeline.errors import BadInput
 
@@ -357,7 +357,8 @@ def test_the_first_images_of_cifar_are_stored_as_they_came() -> None:
     from itertools import islice
 
     for record in islice(ImageSource(path=str(CIFAR)).records(), 20):
-        assert encode(record, 32).data == record.image
+        assert isinstance(record.image, bytes)
+        assert encode(record.image, Form(Stored.square, 32, 256, 90)).data == record.image
         assert (record.split, record.label) == ("train", "airplane")
 
 
