@@ -2,21 +2,23 @@
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     """To be written to: a temporary file, then fsync and rename. Raises OSError, leaving nothing behind, when the disk
-    is full."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    is full. Without ``sync`` a power cut may leave less; nobody else ever sees a half."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -41,6 +41,13 @@ class LabelSets:
     def of(self, row: int) -> np.ndarray:
         return self.ids[self.starts[row] : self.starts[row + 1]]
 
+    def take(self, rows: np.ndarray) -> "LabelSets":
+        """Of these images, in their order."""
+        first = self.starts[rows]
+        counts = self.starts[rows + 1] - first
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+        return LabelSets(starts, self.ids[np.repeat(first - starts[:-1], counts) + np.arange(starts[-1])])
+
     @classmethod
     def collect(cls, sets: Iterable[np.ndarray]) -> "LabelSets":
         listed = [np.asarray(ids, dtype=np.int32) for ids in sets]

@@ -19,6 +19,8 @@ from pipeline.subset import Dataset
 SCHEMA = 2
 SPLITS = ("train", "val", "test")
 SQUARE = "square"
+ENCODING = {"short_side", "quality"}
+"""Fields of a source that re-encodes, which its content hashes, being of the pixels before, do not tell apart."""
 AGAIN = "delete {} and run `crossover prepare` again."
 
 
@@ -66,8 +68,13 @@ class Manifest:
             "channels": self.channels,
             "content": self.content,
             **({"stored": self.stored} if self.stored != SQUARE else {}),
+            **({"encoding": [self.source[k] for k in sorted(ENCODING)]} if self.source.keys() >= ENCODING else {}),
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def place(self, folder: Path, shard: Shard) -> str:
+        """Path or URL of a shard; ``folder`` is that of dataset.json."""
+        return f"{self.base}/{shard.name}" if self.base else str(folder / shard.name)
 
     def dataset(self) -> Dataset:
         return Dataset(

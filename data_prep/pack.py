@@ -1,25 +1,61 @@
-"""Pack: WebDataset shards, byte-reproducible. ``KEY.jpg`` or ``KEY.png`` and ``KEY.cls`` for every image.
+"""Pack: WebDataset shards, byte-reproducible. Every image is ``KEY.jpg`` or ``KEY.png``, and after it ``KEY.cls`` with
+its class or, where it may have several, ``KEY.json`` with ``{"labels": [...]}``, numbers both.
 
 Plain USTAR with mtime 0, written by our own 512-byte headers: webdataset's writer makes PAX headers with times in
 them, twice the size and never the same twice. Stock ``webdataset`` and ``tarfile`` read these shards.
 """
 
 import hashlib
-import os
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data_prep import durable
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+NAME, SIZE, CHECKSUM = slice(0, 100), slice(124, 135), slice(148, 156)
+"""Where a header has them; everything else in it is fixed."""
+FIXED = np.frombuffer(
+    (
+        bytes(100)
+        + b"0000644\0"
+        + b"0000000\0" * 2
+        + b"00000000000\0" * 2
+        + b" " * 8
+        + b"0"
+        + bytes(100)
+        + b"ustar\x0000"
+        + bytes(32 + 32)
+        + b"0000000\0" * 2
+    ).ljust(BLOCK, b"\0"),
+    np.uint8,
+)
+"""A header without name and size, its checksum blank."""
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     key: str
     extension: str
     data: bytes
-    label: int
+    label: int | list[int]
+    """Class, or all classes of an image that may have several."""
+
+    @property
+    def image(self) -> tuple[str, bytes]:
+        """Member of the tar: name and content."""
+        return f"{self.key}.{self.extension}", self.data
+
+    @property
+    def target(self) -> tuple[str, bytes]:
+        """Likewise."""
+        if isinstance(self.label, int):
+            return f"{self.key}.cls", str(self.label).encode()
+        return f"{self.key}.json", json.dumps({"labels": self.label}).encode()
 
 
 @dataclass(frozen=True)
@@ -30,53 +66,45 @@ class Shard:
     sha256: str
 
 
-def header(name: str, size: int) -> bytes:
-    """A USTAR header of a regular file: name of at most 100 bytes, size in bytes, everything else fixed."""
-    fields = (
-        name.encode().ljust(100, b"\0")
-        + b"0000644\0"
-        + b"0000000\0" * 2
-        + f"{size:011o}\0".encode()
-        + b"00000000000\0"
-        + b" " * 8
-        + b"0"
-        + bytes(100)
-        + b"ustar\x0000"
-        + bytes(32 + 32)
-        + b"0000000\0" * 2
-        + bytes(155)
-    ).ljust(BLOCK, b"\0")
-    checksum = f"{sum(fields):06o}\0 ".encode()
-    return fields[:148] + checksum + fields[156:]
+def headers(names: Sequence[str], sizes: np.ndarray) -> np.ndarray:
+    """USTAR headers of regular files, uint8 (N, 512): names of at most 100 bytes, sizes below 8 GiB."""
+    blocks = np.tile(FIXED, (len(names), 1))
+    blocks[:, NAME] = np.array([name.encode() for name in names], dtype="S100").view(np.uint8).reshape(-1, 100)
+    blocks[:, SIZE] = _octal(sizes, 11)
+    blocks[:, CHECKSUM][:, :6] = _octal(blocks.sum(axis=1, dtype=np.int64), 6)
+    blocks[:, CHECKSUM][:, 6] = 0
+    return blocks
+
+
+def _octal(values: np.ndarray, digits: int) -> np.ndarray:
+    """ASCII, uint8 (N, digits)."""
+    return (values[:, None] >> (3 * np.arange(digits - 1, -1, -1)) & 7) + ord("0")
+
+
+def archive(members: Sequence[tuple[str, bytes]]) -> tuple[bytearray, list[int]]:
+    """A whole tar of (name, content), and where each content starts in it."""
+    sizes = np.array([len(data) for _, data in members], dtype=np.int64)
+    first = np.concatenate([[0], np.cumsum(1 - -sizes // BLOCK)])
+    tar = bytearray(int(first[-1]) * BLOCK + len(END))
+    starts = ((first[:-1] + 1) * BLOCK).tolist()
+    if members:
+        blocks = np.frombuffer(tar, np.uint8).reshape(-1, BLOCK)
+        blocks[first[:-1]] = headers([name for name, _ in members], sizes)
+    for start, (_, data) in zip(starts, members, strict=True):
+        tar[start : start + len(data)] = data
+    return tar, starts
 
 
 def write_shard(path: Path, items: Iterable[Item]) -> tuple[Shard, list[tuple[int, int]]]:
     """Write one shard, in place only when it is whole. Returns it and (offset, size) of each image in it.
 
-    Raises OSError, leaving nothing behind, when the disk is full.
+    Takes the memory of two shards. Raises OSError, leaving nothing behind, when the disk is full.
     """
-    digest, places, position = hashlib.sha256(), [], 0
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-
-            def member(name: str, data: bytes) -> int:
-                nonlocal position
-                padded = header(name, len(data)) + data + bytes(-len(data) % BLOCK)
-                file.write(padded)
-                digest.update(padded)
-                start = position + BLOCK
-                position += len(padded)
-                return start
-
-            for item in items:
-                places.append((member(f"{item.key}.{item.extension}", item.data), len(item.data)))
-                member(f"{item.key}.cls", str(item.label).encode())
-            file.write(END)
-            digest.update(END)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return Shard(path.name, len(places), position + len(END), digest.hexdigest()), places
+    members = []
+    for item in items:
+        members += [item.image, item.target]
+    tar, starts = archive(members)
+    with durable.opened(path) as file:
+        file.write(tar)
+    places = [(start, len(data)) for start, (_, data) in zip(starts[::2], members[::2], strict=True)]
+    return Shard(path.name, len(places), len(tar), hashlib.sha256(tar).hexdigest()), places

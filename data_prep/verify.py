@@ -1,52 +1,133 @@
-"""Verify: every shard against its digest, every image against its index entry; names the first bad one."""
+"""Verify: every shard against its digest, every image against its index entry, by decoding it; names the first bad one.
 
-import hashlib
+One task a shard; what is said where several are bad does not depend on who finds which first.
+"""
+
+import io
+import os
 import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from data_prep.digest import sha256
+from data_prep.executor import Executor, Progress, silent
 from data_prep.index import Index
-from data_prep.manifest import SPLITS, Manifest, open_index, read_manifest
-from data_prep.pack import END, Shard
+from data_prep.manifest import SPLITS, SQUARE, Manifest, open_index, read_manifest
+from data_prep.pack import BLOCK, END, NAME, Item, Shard, archive
 from pipeline.errors import BadInput
 
+AGAIN = "delete the data set's folder and prepare again"
 
-def verify(folder: Path) -> int:
-    """Images checked. Raises BadInput naming the first bad shard and key."""
+
+def verify(
+    folder: Path, map: Executor = map, progress: Progress = silent, localise: Callable[[str], Path] = Path
+) -> int:
+    """Images checked. ``localise`` gives a local copy of a shard that lies elsewhere. Raises BadInput naming the first
+    bad shard and key.
+    """
     manifest = read_manifest(folder)
+    total, done = sum(manifest.counts.values()), 0
     for split in SPLITS:
         index = open_index(folder, split, manifest)
         _check_index(folder, manifest, split, index)
-        first = 0
-        for shard in manifest.shards[split]:
-            _check_shard(folder / shard.name, shard, index, range(first, first + shard.samples))
-            first += shard.samples
-    return sum(manifest.counts.values())
+        for count, trouble in map(partial(check_shard, localise), _jobs(folder, manifest, split, index)):
+            if trouble:
+                raise BadInput(trouble)
+            done += count
+            progress("Verifying", done, total)
+    return total
 
 
 def _check_index(folder: Path, manifest: Manifest, split: str, index: Index) -> None:
-    packed = sum(shard.samples for shard in manifest.shards[split])
-    if not len(index) == packed == manifest.counts[split] or index.digest() != manifest.content[split]:
+    shards = manifest.shards[split]
+    same = len(index) == manifest.counts[split] and index.digest() == manifest.content[split]
+    if shards and same:
+        same = np.bincount(index.shard, minlength=len(shards)).tolist() == [shard.samples for shard in shards]
+    if not same:
         raise BadInput(
             f"{folder}: the index and dataset.json disagree on {split}: delete the folder and prepare again."
         )
 
 
-def _check_shard(path: Path, shard: Shard, index: Index, rows: range) -> None:
+@dataclass(frozen=True)
+class Job:
+    shard: Shard
+    where: str
+    """Path or URL."""
+    position: np.ndarray
+    """In stored order, of the shard's images as they lie in it."""
+    index: Index
+    """Their entries."""
+    side: int | None
+    """Of every image, pixels, where all are square."""
+    ours: bool
+    """Whether we packed it, so that keys and labels can be foretold."""
+
+
+def _jobs(folder: Path, manifest: Manifest, split: str, index: Index) -> Iterator[Job]:
+    side = manifest.image_size if manifest.stored == SQUARE and not manifest.base else None
+    by_place = np.lexsort((index.offset, index.shard))
+    start = 0
+    for shard in manifest.shards[split]:
+        rows = by_place[start : start + shard.samples]
+        own = Index(index.rows[rows], index.sets and index.sets.take(rows))
+        yield Job(shard, manifest.place(folder, shard), rows, own, side, not manifest.base)
+        start += shard.samples
+
+
+def check_shard(localise: Callable[[str], Path], job: Job) -> tuple[int, str]:
+    """One task: images checked and, if there is one, the sentence about the first that is bad."""
     try:
-        data = path.read_bytes()
+        path = localise(job.where)
+        whole = sha256(path) == job.shard.sha256
+        with path.open("rb") as file:
+            for k in range(len(job.index)):
+                if trouble := _trouble(file.fileno(), job, k, whole):
+                    return k, f"Shard {job.where}, key {_key(file.fileno(), job, k)}: the image {trouble}; {AGAIN}."
+            ended = os.pread(file.fileno(), len(END), job.shard.bytes - len(END)) == END
     except OSError as error:
-        raise BadInput(
-            f"Shard {path} is missing or unreadable ({error.strerror}): delete its folder and prepare again."
-        ) from error
-    if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
-        return
-    for row in rows:
-        start, length = int(index.offset[row]), int(index.size[row])
-        image = data[start : start + length]
-        if len(image) < length or zlib.crc32(image) != int(index.crc[row]):
-            what = "cut off" if len(image) < length else "damaged"
-            raise BadInput(
-                f"Shard {path}, key {row:09d}: the image is {what}; delete the data set's folder and prepare again."
-            )
-    what = "has no end block" if not data.endswith(END) else "is damaged outside its images (headers or labels)"
-    raise BadInput(f"Shard {path} {what}: delete the data set's folder and prepare again.")
+        return 0, f"Shard {job.where} is missing or unreadable ({error.strerror}): {AGAIN}."
+    if whole:
+        return len(job.index), ""
+    return 0, f"Shard {job.where} {'is not the one that was indexed' if ended else 'has no end block'}: {AGAIN}."
+
+
+def _trouble(file: int, job: Job, k: int, whole: bool) -> str:
+    """What is wrong with one image, or with its header or label."""
+    row = job.index.rows[k]
+    offset, size = int(row["offset"]), int(row["size"])
+    data = os.pread(file, size, offset)
+    if len(data) < size or zlib.crc32(data) != int(row["crc"]):
+        return "is cut off" if len(data) < size else "is damaged"
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            width, height = image.size
+    except Exception as error:  # each of Pillow's decoders raises its own kinds
+        return f"cannot be decoded ({str(error).rstrip('.') or type(error).__name__})"
+    if (width, height) != (int(row["width"]), int(row["height"])) or job.side not in (None, width):
+        return f"has {width} x {height} pixels, not those of the index"
+    if job.ours and not whole and not _is_packed(file, job, k, data):
+        return "has a damaged header or label"
+    return ""
+
+
+def _is_packed(file: int, job: Job, k: int, data: bytes) -> bool:
+    """Whether image and label lie there as they are packed."""
+    label = int(job.index.label[k]) if job.index.sets is None else job.index.sets.of(k).tolist()
+    item = Item(_key(file, job, k), "jpg" if data.startswith(b"\xff\xd8") else "png", data, label)
+    packed = archive([item.image, item.target])[0][: -len(END)]
+    return os.pread(file, len(packed), int(job.index.offset[k]) - BLOCK) == packed
+
+
+def _key(file: int, job: Job, k: int) -> str:
+    """As the tar has it, where it came from elsewhere."""
+    if job.ours:
+        return f"{job.position[k]:09d}"
+    header = os.pread(file, BLOCK, int(job.index.offset[k]) - BLOCK)
+    return header[NAME].rstrip(b"\0").decode(errors="replace").partition(".")[0]

@@ -32,6 +32,8 @@ KNOCK_SECONDS = 10.0
 """How long a cluster's address may take to answer."""
 GRACE_SECONDS = 20.0
 """How long interrupted segments may take to save."""
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Of the local Ray."""
 
 
 @dataclass
@@ -58,10 +60,12 @@ class Summary:
 
 
 @contextlib.contextmanager
-def cluster(placement: Placement) -> Iterator[Any]:
-    """A private Ray on loopback, or a connection to a running cluster. Yields the ray module."""
+def cluster(placement: Placement, object_store: int = OBJECT_STORE_BYTES) -> Iterator[Any]:
+    """A private Ray on loopback, with that many bytes for what is passed around, or a connection to a running cluster.
+    Yields the ray module."""
     local = placement.address == "local"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of tasks that nobody waits for any more
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if local:
         # The name is about other systems; the effect is that every listener binds to loopback.
@@ -73,7 +77,7 @@ def cluster(placement: Placement) -> Iterator[Any]:
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
     if local:
-        settings |= {"num_cpus": placement.cpus, "object_store_memory": 128 * 2**20}
+        settings |= {"num_cpus": placement.cpus, "object_store_memory": object_store}
     else:
         del settings["include_dashboard"]
     try:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from data_prep.verify import verify
 from pipeline.errors import BadInput, brief
+from pipeline.homes import open_homes
+from pipeline.job import Home
 from pipeline.ledger import Ledger
+from pipeline.pool import Pool
 from pipeline.prepared import (
     Prepared,
     conclude,
@@ -14,11 +17,11 @@ from pipeline.prepared import (
     job_maker,
     load_config,
     manifest_of,
-    open_homes,
     plan_study,
     printed,
 )
 from pipeline.price import refuse
+from pipeline.progress import ProgressLine
 from pipeline.record import log_key
 from pipeline.track import probe
 
@@ -30,22 +33,28 @@ def prepare(arguments: Namespace) -> int:
     config = loaded.config
     if not config.data:
         raise BadInput("Nothing to prepare: name a data set, for example data=fractal or study=quickstart.")
-    homes = open_homes(config, prepare_missing=True)
-    for name, home in homes.items():
-        d = home.dataset
-        if arguments.verify:
-            verify(Path(home.folder))
-        console.print(
-            f"{name}: {d.samples:,} training, {d.val_samples:,} validation, {d.test_samples:,} test images, "
-            f"{d.classes} classes, {d.image_size} px, id {d.id[:12]}, in {home.folder}"
-            + (", verified" if arguments.verify else ""),
-            markup=False,
-        )
+    with Pool(config.placement) as pool:
+        homes = open_homes(config, console, pool.map)
+        for name, home in homes.items():
+            if arguments.verify:
+                with ProgressLine(console, name) as progress:
+                    verify(Path(home.folder), pool.map, progress)
+            _print_home(name, home, arguments.verify)
     if arguments.bench:
         from pipeline.bench import bench
 
         bench(console, config, homes)
     return 0
+
+
+def _print_home(name: str, home: Home, verified: bool) -> None:
+    d = home.dataset
+    console.print(
+        f"{name}: {d.samples:,} training, {d.val_samples:,} validation, {d.test_samples:,} test images, "
+        f"{d.classes} classes, {d.image_size} px, id {d.id[:12]}, in {home.folder}"
+        + (", verified" if verified else ""),
+        markup=False,
+    )
 
 
 def plan(arguments: Namespace) -> int:

@@ -4,19 +4,17 @@ import datetime
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 
-from data_prep.prepare import find, prepare
-from data_prep.sources import Source
 from pipeline.arch import Arch, External
 from pipeline.config import Loaded, load
-from pipeline.errors import BadInput
+from pipeline.homes import open_homes
 from pipeline.job import Home, Job
 from pipeline.ledger import Ledger
 from pipeline.manifest import StudyManifest, describe
 from pipeline.plan import Plan, Segment, build_plan
+from pipeline.pool import Pool
 from pipeline.price import Quote, Throughput, quote
 from pipeline.record import stored_steps
 from pipeline.schema import Config
@@ -59,40 +57,14 @@ def open_store(config: Config) -> Store:
     return store
 
 
-def open_homes(config: Config, prepare_missing: bool) -> dict[str, Home]:
-    """Every data set of the config, by preset name; unprepared ones by their declared facts if those suffice."""
-    root = Path(config.placement.data)
-    homes: dict[str, Home] = {}
-    for name, source in config.data.items():
-        if prepare_missing:
-            found = find(source, name, root) or _prepare(source, name, root)
-        else:
-            found = find(source, name, root)
-        if found is not None:
-            homes[name] = Home(found[0], str(found[1].absolute()), source.on_bad_sample)
-            continue
-        facts = source.facts(name)
-        if facts is None:
-            raise BadInput(
-                f"Data set {name!r} is not prepared, so its size is unknown: run `crossover prepare` with the same "
-                "overrides first."
-            )
-        homes[name] = Home(facts, "")
-    return homes
-
-
-def _prepare(source: Source, name: str, root: Path) -> tuple[Dataset, Path]:
-    console.print(f"Preparing {name} ...", markup=False)
-    return prepare(source, name, root)
-
-
 def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
     config = loaded.config
     _check_batches(loaded)
     store = open_store(config)
     if prepare_missing:
         store.check_writable()
-    homes = open_homes(config, prepare_missing)
+    with Pool(config.placement) as pool:
+        homes = open_homes(config, console, pool.map if prepare_missing else None)
     datasets: dict[str, Dataset] = {name: home.dataset for name, home in homes.items()}
     _install_counter(config.archs.values())
     trials = expand(config.study, config.archs, loaded.recipes, datasets)

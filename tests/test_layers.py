@@ -25,7 +25,15 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
     (
         6,
         (
-            *("pipeline.cluster", "pipeline.gang", "pipeline.track", "pipeline.fragment", "pipeline.mirror"),
+            *(
+                "pipeline.cluster",
+                "pipeline.gang",
+                "pipeline.pool",
+                "pipeline.progress",
+                "pipeline.track",
+                "pipeline.fragment",
+                "pipeline.mirror",
+            ),
             "pipeline.wandb_service",
             *("pipeline.conclude", "pipeline.terminal"),
         ),
@@ -34,6 +42,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
         7,
         (
             *("pipeline.schema", "pipeline.compose", "pipeline.overrides", "pipeline.config"),
+            "pipeline.homes",
             "pipeline.prepared",
             "pipeline.bench",
             "pipeline.commands",

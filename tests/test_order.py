@@ -1,10 +1,13 @@
 """The stored order (data_prep/order.py) and the order of training (pipeline/data/order.py)."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep import order as order_module
 from data_prep.order import held_out, permutation
 from data_prep.sources import Order
 from pipeline.data import order as visiting
@@ -55,6 +58,74 @@ def test_the_order_does_not_depend_on_the_order_of_reading(order: Order) -> None
     second = hashes[turn][permutation(labels[turn], hashes[turn], order, 5)]
     assert np.array_equal(first, second)
     assert not np.array_equal(first, hashes[permutation(labels, hashes, order, 6)])
+
+
+def test_the_source_s_own_order_is_kept() -> None:
+    labels, hashes = labelled([5, 3], 0)
+    assert permutation(labels, hashes, Order.source, 0).tolist() == list(range(8))
+
+
+@given(COUNTS, st.integers(0, 99), st.integers(1, 40))
+def test_the_order_is_that_of_earliest_deadline_first(counts: list[int], seed: int, block: int) -> None:
+    """Against the scheduler written down plainly, in blocks of any size."""
+    labels, hashes = labelled(counts, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order_module, "BLOCK", block)
+        found = permutation(labels, hashes, Order.stratified, seed)
+    n = len(labels)
+    base = np.argsort(hashes)
+    streams = [np.random.Philox(key=np.array([seed, k], dtype=np.uint64)).random_raw(n) for k in (0, 1)]
+    shuffled = base[np.argsort(streams[0], kind="stable")]
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")].tolist()
+    ranks = [k for count in counts for k in range(count)]
+    sizes = [count for count in counts for _ in range(count)]
+    jobs = [(k * n // c, -(-(k + 1) * n // c)) for k, c in zip(ranks, sizes, strict=True)]
+    left, expected = set(range(n)), []
+    for place in range(n):
+        ready = [j for j in left if jobs[j][0] <= place]
+        taken = min(ready, key=lambda j: (jobs[j][1], streams[1][j], jobs[j][0], j))
+        left.remove(taken)
+        expected.append(by_class[taken])
+    assert found.tolist() == expected
+
+
+def test_the_stored_order_never_moves() -> None:
+    """Recorded once: a change would give prepared data another id."""
+    g = np.random.Generator(np.random.Philox(7))
+    labels, hashes = g.integers(0, 300, 100_000), g.integers(0, 2**63, 100_000).astype(np.uint64)
+    digests = {
+        order.value: hashlib.sha256(permutation(labels, hashes, order, 3).astype("<i8").tobytes()).hexdigest()[:16]
+        for order in Order
+    }
+    assert digests == STORED
+
+
+STORED = {
+    "stratified": "1806064e6de5a528",
+    "balanced": "1a0c291f82e98bec",
+    "plain": "003f744611000139",
+    "source": "baa5f49fbad78af4",
+}
+
+
+@given(COUNTS, st.integers(0, 99), st.integers(1, 60), st.integers(0, 9))
+def test_a_replicate_is_proportional_within_two_images(counts: list[int], seed: int, size: int, replicate: int) -> None:
+    """A stretch of the stored order, round its end where need be: the difference of two prefixes."""
+    labels, hashes = labelled(counts, seed)
+    n = len(labels)
+    size = min(size, n)
+    stored = labels[permutation(labels, hashes, Order.stratified, seed)]
+    members = np.take(stored, np.arange(size) + size * replicate, mode="wrap")
+    share = np.array(counts) / n
+    assert np.abs(np.bincount(members, minlength=len(counts)) - size * share).max() < 2
+
+
+@given(COUNTS, st.integers(0, 99))
+def test_a_plain_order_is_a_permutation_that_ignores_the_classes(counts: list[int], seed: int) -> None:
+    labels, hashes = labelled(counts, seed)
+    order = permutation(labels, hashes, Order.plain, seed)
+    assert sorted(order) == list(range(len(labels)))
+    assert np.array_equal(order, permutation(np.zeros_like(labels), hashes, Order.plain, seed))
 
 
 def test_equal_classes_come_in_shuffled_rounds() -> None:

@@ -120,6 +120,11 @@ class Source:
         """What is known without reading the source, or None."""
         raise NotImplementedError
 
+    def expected(self) -> int | None:
+        """Images of all splits, if that is known before they are read; for progress only."""
+        facts = self.facts("")
+        return facts and facts.samples + facts.val_samples + facts.test_samples
+
     def cut_facts(self, name: str, per_class: Sequence[int]) -> Dataset:
         """Facts of a source without splits of its own and without copies: what the shares leave of each class."""
         val = sum(round(count * self.val_share) for count in per_class)

@@ -1,0 +1,41 @@
+"""Splits: which image is for training, validation or test. Suffixes: N images."""
+
+import numpy as np
+
+from data_prep.labels import Labels
+from data_prep.manifest import SPLITS
+from data_prep.order import held_out
+from data_prep.sources import Source
+from pipeline.errors import BadInput
+
+LEFT_OUT = -1
+"""Of an image that no split takes."""
+
+
+def cut(source: Source, split_N: np.ndarray, content_N: np.ndarray, labels: Labels) -> np.ndarray:
+    """The source's own splits, numbers of SPLITS, int8 (N,); those it lacks are cut from training."""
+    split_N = split_N.astype(np.int8)
+    lacking = [
+        (code, share)
+        for code, share in ((SPLITS.index("test"), source.test_share), (SPLITS.index("val"), source.val_share))
+        if share and not (split_N == code).any()
+    ]
+    if lacking:
+        train = np.flatnonzero(split_N == 0)
+        side = held_out(content_N[train], labels.label[train], tuple(share for _, share in lacking))
+        split_N[train] = np.array([0, *(code for code, _ in lacking)], dtype=np.int8)[side]
+    return split_N
+
+
+def check_classes(source: Source, split_N: np.ndarray, labels: Labels, lost: set[str]) -> None:
+    """Every class must have something to train on. ``lost``: classes of which images were skipped. Raises BadInput."""
+    trained = labels.trained(split_N == 0)
+    if not (split_N == 0).any():
+        raise BadInput("The source has no training image: name its folder train/, or lower val_share and test_share.")
+    if not trained.all():
+        name = labels.classes[int(np.argmin(trained))]
+        why = ", after those that cannot be read were skipped" if name in lost else ""
+        raise BadInput(
+            f"Class {name!r} has no training image{why}: add some, remove the class, or lower val_share and test_share."
+        )
+    source.check(labels.classes)

@@ -1,0 +1,64 @@
+"""Homes: the data sets of a command, found, or made first."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from data_prep.executor import Executor
+from data_prep.prepare import find, prepare
+from data_prep.sources import Source
+from pipeline.errors import BadInput, nearest
+from pipeline.job import Home
+from pipeline.progress import ProgressLine
+from pipeline.schema import Config
+
+
+def open_homes(config: Config, console: Console, map: Executor | None = None) -> dict[str, Home]:
+    """Every data set of the config, by preset name. With an executor, what is missing is prepared; without one, the
+    declared facts stand for it if they suffice. Raises BadInput.
+    """
+    root = Path(config.placement.data).absolute()
+    homes: dict[str, Home] = {}
+    for name in in_order(config.data):
+        source = config.data[name]
+        found = find(source, name, root)
+        if found is None and map is not None:
+            console.print(f"Preparing {name} ...", markup=False)
+            with ProgressLine(console, name) as progress:
+                found = prepare(source, name, root, map, progress)
+        homes[name] = Home(found[0], str(found[1]), source.on_bad_sample) if found else _declared(source, name)
+    return {name: homes[name] for name in config.data}
+
+
+def _declared(source: Source, name: str) -> Home:
+    facts = source.facts(name)
+    if facts is None:
+        raise BadInput(
+            f"Data set {name!r} is not prepared, so its size is unknown: run `crossover prepare` with the same "
+            "overrides first."
+        )
+    return Home(facts, "")
+
+
+def in_order(sources: dict[str, Source]) -> list[str]:
+    """Names, each after those it must be distinct from. Raises BadInput for a circle or an unknown name."""
+    ordered: list[str] = []
+    for name in sources:
+        _place(name, sources, ordered, ())
+    return ordered
+
+
+def _place(name: str, sources: dict[str, Source], ordered: list[str], above: tuple[str, ...]) -> None:
+    if name in above:
+        circle = " -> ".join([*above[above.index(name) :], name])
+        raise BadInput(f"Data sets cannot be distinct from each other in a circle ({circle}): break distinct_from.")
+    if name in ordered:
+        return
+    for other in sources[name].distinct_from:
+        if other not in sources:
+            raise BadInput(
+                f"data.{name}.distinct_from names {other!r}, which is no data set of this command "
+                f"({nearest(other, sources)}): add it with data={name},{other}."
+            )
+        _place(other, sources, ordered, (*above, name))
+    ordered.append(name)
