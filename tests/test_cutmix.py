@@ -50,7 +50,7 @@ def test_boxes_and_shares_have_torchvisions_distribution(h: int, w: int, alpha: 
     columns = zip((*boxes.T, *sizes(boxes)), (*theirs.T, *sizes(theirs)), strict=True)
     for number, (mine, other) in enumerate(columns):
         assert likeness(mine, other) > 1e-3, number
-    assert likeness(shares, torch.tensor([d["lam_adjusted"] for d in drawn])) > 1e-3
+    assert likeness(shares, torch.tensor([d["lam_adjusted"] for d in drawn], dtype=torch.float64)) > 1e-3
 
 
 def likeness(mine: torch.Tensor, theirs: torch.Tensor) -> float:

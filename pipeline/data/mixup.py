@@ -22,8 +22,9 @@ def mix(images_BCHW: Tensor, share_P1HW: Tensor) -> Tensor:
     """
     if len(images_BCHW) % 2:
         raise ValueError("mixup and CutMix need whole pairs of samples")
-    share_B1HW = share_P1HW.to(images_BCHW.dtype).repeat_interleave(2, 0)
-    return images_BCHW * share_B1HW + partner(images_BCHW) * (1 - share_B1HW)
+    pairs_P2CHW = images_BCHW.view(-1, 2, *images_BCHW.shape[1:])
+    share_P11HW = share_P1HW[:, None].to(images_BCHW.dtype)
+    return (pairs_P2CHW * share_P11HW).add_(pairs_P2CHW.flip(1).mul_(1 - share_P11HW)).flatten(0, 1)
 
 
 def partner(x: Tensor) -> Tensor:
