@@ -105,13 +105,13 @@ class Placement:
         return self.loader_threads or max(1, math.ceil(self.cpus_per_trial))
 
     def check(self, batch_size: int, name: str, pairs: bool = False) -> None:
-        """Raises BadInput when the batch of that ``name`` cannot be cut evenly, or mixup's ``pairs`` would be cut."""
+        """Raises BadInput when the batch of that ``name`` cannot be cut evenly, or ``pairs`` would be cut."""
         count = self.workers_per_trial * passes(batch_size, self.workers_per_trial, self.micro_batch, name)
         if pairs and batch_size // count % 2:
             raise BadInput(
-                f"recipe.mixup mixes pairs, but placement.workers_per_trial={self.workers_per_trial} and "
-                f"micro_batch={self.micro_batch} cut {name}={batch_size} into passes of {batch_size // count} images: "
-                "make that even."
+                "recipe.mixup and recipe.cutmix mix pairs, but "
+                f"placement.workers_per_trial={self.workers_per_trial} and micro_batch={self.micro_batch} cut "
+                f"{name}={batch_size} into passes of {batch_size // count} images: make that even."
             )
 
 

@@ -79,7 +79,7 @@ def _check_batches(loaded: Loaded) -> None:
     """Raises BadInput when the placement cannot cut a batch evenly: known before data are made or anything runs."""
     placement = loaded.config.placement
     for recipe in loaded.recipes:
-        placement.check(recipe.batch_size, "recipe.batch_size", pairs=recipe.mixup > 0)
+        placement.check(recipe.batch_size, "recipe.batch_size", pairs=recipe.mixes_pairs)
     for name, task in loaded.config.study.tasks.items():
         if task.finetune_steps:
             placement.check(task.finetune_batch_size, f"study.tasks.{name}.finetune_batch_size")

@@ -87,12 +87,19 @@ class Recipe:
     turns it off."""
     flip: bool = True
     """Random horizontal flip."""
+    colour: float = field(default=0.0, metadata={"neutral": 0.0})
+    """Jitter of brightness, contrast and saturation, in random order: factors from max(0, 1 - colour) to 1 + colour."""
+    hue: float = field(default=0.0, metadata={"neutral": 0.0})
+    """Jitter of the hue, in turns of the colour circle to either side: 0 to 0.5."""
     randaugment_layers: int = field(default=0, metadata={"neutral": 0})
     """Operations per image (RandAugment, arXiv 1909.13719); 0 turns it off."""
     randaugment_magnitude: int = field(default=10, metadata={"neutral": 10})
     """Of RandAugment, 0 to 30."""
     mixup: float = field(default=0.0, metadata={"neutral": 0.0})
     """Alpha of the Beta distribution of mixup (arXiv 1710.09412); 0 turns it off."""
+    cutmix: float = field(default=0.0, metadata={"neutral": 0.0})
+    """Alpha of the Beta distribution of CutMix (arXiv 1905.04899); 0 turns it off. With mixup, a pair of images draws
+    one of the two."""
 
     def __post_init__(self) -> None:
         _positive("recipe.batch_size", self.batch_size)
@@ -102,12 +109,15 @@ class Recipe:
         for name in ("dropout", "drop_path"):
             _within(f"recipe.{name}", getattr(self, name), 0.0, 0.999)
         _within("recipe.crop_area", self.crop_area, 0.0, 1.0)
+        _within("recipe.hue", self.hue, 0.0, 0.5)
         _within("recipe.randaugment_magnitude", self.randaugment_magnitude, 0, 30)
-        for name in ("warmup", "weight_decay", "clip", "crop_padding", "lr_end", "timescale", "mixup"):
+        numbers = ("warmup", "weight_decay", "clip", "crop_padding", "lr_end", "timescale")
+        for name in (*numbers, "colour", "mixup", "cutmix"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BadInput(f"recipe.{name} must be a number and not negative, not {getattr(self, name)}.")
-        if self.mixup and self.batch_size % 2:
-            raise BadInput(f"recipe.mixup mixes pairs: make recipe.batch_size even, not {self.batch_size}.")
+        if self.mixes_pairs and self.batch_size % 2:
+            name = "mixup" if self.mixup else "cutmix"
+            raise BadInput(f"recipe.{name} mixes pairs: make recipe.batch_size even, not {self.batch_size}.")
         if self.randaugment_layers < 0:
             raise BadInput(f"recipe.randaugment_layers must not be negative, not {self.randaugment_layers}.")
         if self.schedule is Schedule.rsqrt and not self.timescale:
@@ -127,6 +137,11 @@ class Recipe:
     def shares_trunk(self) -> bool:
         """Whether budgets share everything before their decay."""
         return self.schedule in (Schedule.wsd, Schedule.rsqrt)
+
+    @property
+    def mixes_pairs(self) -> bool:
+        """Whether neighbouring images are mixed, so that no pass may cut a pair."""
+        return self.mixup > 0 or self.cutmix > 0
 
     def resolve(self, kind: str, arch: str = "") -> "Recipe":
         """The recipe with every rule turned into a number for one arch; what a Trial holds.

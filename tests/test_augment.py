@@ -1,10 +1,19 @@
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.augment import augment, normalise
+from pipeline.data import draws
+from pipeline.data.augment import BOXES, COLOUR, CUTMIX, EITHER, MIXUP, RANDAUGMENT, augment, normalise
+from pipeline.data.colour import colour_jitter
+from pipeline.data.crop import TRIES, draw_boxes, pad_crop, resized_crop
+from pipeline.data.randaugment import randaugment
+from pipeline.models.chance import STREAM
 from pipeline.recipe import Recipe
 
 
@@ -43,6 +52,59 @@ def test_every_result_is_a_window_of_the_padded_image(seed: int, counter: int, p
     side = 2 * padding + 1
     windows = [normalise(padded[:, y : y + 6, x : x + 6]) for y in range(side) for x in range(side)]
     assert any(torch.equal(result, w) or torch.equal(result, w.flip(2)) for w in windows)
+
+
+EVERYTHING: dict[str, Any] = {"crop_area": 0.2, "crop_padding": 2, "colour": 0.4, "hue": 0.1, "randaugment_layers": 2}
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 24), st.integers(0, 2**40), st.integers(0, 2**31), st.integers(0, 24))
+def test_all_of_it_together_does_not_depend_on_the_batch(count: int, first: int, seed: int, split: int) -> None:
+    batch, counters, recipe = images(count), torch.arange(first, first + count), Recipe(**EVERYTHING)
+    parts = [s for s in (slice(0, split), slice(split, None)) if len(counters[s])]
+    whole = augment(batch, seed, counters, recipe)
+    assert torch.equal(whole, torch.cat([augment(batch[s], seed, counters[s], recipe) for s in parts]))
+
+
+def test_neither_layout_nor_precision_nor_threads_change_a_pixel() -> None:
+    batch, counters, recipe = images(40, 32), torch.arange(40), Recipe(**EVERYTHING)
+    expected = augment(batch, 1, counters, recipe)
+    assert torch.equal(augment(batch.contiguous(), 1, counters, recipe), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(augment(batch, 1, counters, recipe), expected)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3 - min(threads, 2))
+    try:
+        assert torch.equal(augment(batch, 1, counters, recipe), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", [n for n in EVERYTHING if n != "crop_padding"])
+def test_every_part_changes_images_and_only_copies(name: str) -> None:
+    batch, plain = images(16), Recipe(crop_padding=0, flip=False)
+    before = batch.clone()
+    changed = augment(batch, 1, torch.arange(16), replace(plain, **{name: EVERYTHING[name]}))
+    assert not torch.equal(changed, normalise(batch))
+    assert torch.equal(batch, before)
+
+
+def test_the_order_is_crop_flip_colour_randaugment() -> None:
+    batch, counters, recipe = images(12), torch.arange(12), Recipe(**EVERYTHING)
+    x = resized_crop(batch, draw_boxes(2, counters, BOXES, 8, 8, 0.2))
+    drawn = draws.integers(2, counters)
+    x = pad_crop(x, 2, drawn % 5, drawn // 5 % 5)
+    x = torch.where(((drawn >> 40) & 1).bool()[:, None, None, None], x.flip(3), x)
+    x = colour_jitter(x, 2, counters, COLOUR, 0.4, 0.1)
+    x = randaugment(x, 2, counters, RANDAUGMENT, 2, recipe.randaugment_magnitude)
+    assert torch.equal(augment(batch, 2, counters, recipe), normalise(x))
+
+
+def test_the_streams_of_the_draws_do_not_meet() -> None:
+    """Each from its first stream on; those of a model's layers begin at ``STREAM``."""
+    starts = [BOXES, COLOUR, RANDAUGMENT, MIXUP, CUTMIX, EITHER, STREAM]
+    used = [2 * TRIES + 2, 8, 100, 1, 3, 1]
+    assert all(start + count <= after for (start, after), count in zip(pairwise(starts), used, strict=True))
 
 
 def test_all_windows_and_both_mirrors_come_equally_often() -> None:

@@ -18,6 +18,8 @@ def test_a_sample_draws_the_same_in_any_batch(first: int, count: int, seed: int,
     parts = [draws.keep(seed, part, stream, torch.Size([3, 5]), 0.3) for part in (counters[:split], counters[split:])]
     assert torch.equal(whole, torch.cat(parts))
     assert torch.equal(draws.uniforms(seed, counters, stream)[split:], draws.uniforms(seed, counters[split:], stream))
+    at_once = draws.uniforms_of(seed, counters, stream, 4)
+    assert torch.equal(at_once, torch.stack([draws.uniforms(seed, counters, stream + s) for s in range(4)], 1))
 
 
 def test_uniforms_are_uniform_and_streams_independent() -> None:

@@ -107,6 +107,11 @@ def test_what_has_an_effect_stays() -> None:
         ({"lr": -1.0}, "lr"),
         ({"batch_size": 0}, "batch_size"),
         ({"cooldown": 2.0}, "cooldown"),
+        ({"colour": -0.1}, r"recipe\.colour must be a number and not negative, not -0\.1\.$"),
+        ({"colour": math.inf}, r"recipe\.colour"),
+        ({"hue": 0.6}, r"recipe\.hue must lie between 0 and 0\.5, not 0\.6\.$"),
+        ({"hue": math.nan}, r"recipe\.hue"),
+        ({"cutmix": -1.0}, r"recipe\.cutmix"),
         ({"lr_family": {"vti": 1.0}}, "'vit'"),
     ],
 )

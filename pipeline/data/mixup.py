@@ -15,22 +15,26 @@ from pipeline.data import draws
 QUANTILES = 4096
 
 
-def mix(images_BCHW: Tensor, seed: int, counters_B: Tensor, stream: int, alpha: float) -> tuple[Tensor, Tensor]:
-    """(mixed float images, weights (B,) of each sample's own label; the rest is its partner's).
+def mix(images_BCHW: Tensor, share_P1HW: Tensor) -> Tensor:
+    """Float images, each keeping the pair's share of its own; the rest is its partner's. H and W of the share may be 1.
 
     Raises ValueError when a pair is cut.
     """
-    if len(counters_B) % 2:
-        raise ValueError("mixup needs whole pairs of samples")
-    weight_P = _beta(draws.uniforms(seed, counters_B[::2] // 2, stream), alpha)
-    weight_B = weight_P.repeat_interleave(2).to(images_BCHW.dtype)
-    share = weight_B[:, None, None, None]
-    return images_BCHW * share + partner(images_BCHW) * (1 - share), weight_B
+    if len(images_BCHW) % 2:
+        raise ValueError("mixup and CutMix need whole pairs of samples")
+    pairs_P2CHW = images_BCHW.view(-1, 2, *images_BCHW.shape[1:])
+    share_P11HW = share_P1HW[:, None].to(images_BCHW.dtype)
+    return (pairs_P2CHW * share_P11HW).add_(pairs_P2CHW.flip(1).mul_(1 - share_P11HW)).flatten(0, 1)
 
 
 def partner(x: Tensor) -> Tensor:
     """Every sample's partner, along the first dimension."""
     return x.view(len(x) // 2, 2, *x.shape[1:]).flip(1).reshape(x.shape)
+
+
+def draw_weights(seed: int, pairs_P: Tensor, stream: int, alpha: float) -> Tensor:
+    """Of Beta(alpha, alpha), float64 (P,), one for each pair's number."""
+    return _beta(draws.uniforms(seed, pairs_P, stream), alpha)
 
 
 def _beta(uniform_P: Tensor, alpha: float) -> Tensor:

@@ -10,8 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from pipeline.data.augment import MIXUP, augment
-from pipeline.data.mixup import mix
+from pipeline.data.augment import augment, mix_pairs
 from pipeline.models.chance import Chance
 from pipeline.models.resnet import KernelsOnce
 from pipeline.recipe import Recipe
@@ -66,15 +65,14 @@ class Classifier(L.LightningModule):
             self.kernels.open()
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        images_BCHW, labels_B, counters_B = batch
+        images_BCHW, labels, counters_B = batch
         if self.chance:
             self.chance.set(self.seed, counters_B)
         else:  # a module made elsewhere draws from the global generator, if it draws
             torch.manual_seed(_step_seed(self.seed, self.step, self.global_rank, batch_idx % self.micro_batches))
-        x_BCHW, weights_B = augment(images_BCHW, self.seed, counters_B, self.recipe), None
-        if self.recipe.mixup:
-            x_BCHW, weights_B = mix(x_BCHW, self.seed, counters_B, MIXUP, self.recipe.mixup)
-        loss = training_loss(self.model(x_BCHW), labels_B, self.recipe, weights_B)
+        x_BCHW = augment(images_BCHW, self.seed, counters_B, self.recipe)
+        x_BCHW, weights_B = mix_pairs(x_BCHW, self.seed, counters_B, self.recipe)
+        loss = training_loss(self.model(x_BCHW), labels, self.recipe, weights_B)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach().float()
         self.loss_count += 1
         return loss
