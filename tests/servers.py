@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -51,6 +52,8 @@ class Faulty:
     """Seconds between the pieces of a body."""
     seen: list[Seen] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    certificate: tuple[Path, Path] | None = None
+    """It and its key: https, then."""
     address: str = ""
     """http://host:port"""
 
@@ -94,11 +97,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         owner = self.owner
         owner.seen.append(Seen(self.command, self.path, self.headers.get("Range"), dict(self.headers)))
-        answer = owner.answer(self)
-        fault = owner.always or send
-        if self.command == "GET" and answer.status in (200, 206) and owner.faults:
-            fault = owner.faults.popleft()
         with contextlib.suppress(ConnectionError):
+            answer = owner.answer(self)
+            fault = owner.always or send
+            if self.command == "GET" and answer.status in (200, 206) and owner.faults:
+                fault = owner.faults.popleft()
             fault(self, answer)
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
@@ -239,6 +242,11 @@ def faulty(**options: object) -> Iterator[Faulty]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"owner": owner}))
     server.daemon_threads = True
     owner.address = f"http://127.0.0.1:{server.server_port}"
+    if owner.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*owner.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        owner.address = f"https://localhost:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

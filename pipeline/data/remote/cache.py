@@ -15,7 +15,7 @@ from pathlib import Path
 from data_prep.pack import Shard
 from pipeline.data.files import Descriptor, OpenFiles
 from pipeline.data.remote.body import STALL_SECONDS, Clock, shown
-from pipeline.data.remote.fetch import CHUNK, Download, Stopped, Wanted
+from pipeline.data.remote.download import CHUNK, Download, Stopped, Wanted
 from pipeline.data.remote.folder import Entry, Folder
 from pipeline.data.remote.upcoming import Upcoming
 from pipeline.errors import BadInput, brief

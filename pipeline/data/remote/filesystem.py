@@ -1,7 +1,9 @@
 """Filesystem: bodies over every protocol that fsspec has a driver for, S3 among them. Configured as fsspec is."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import fsspec
@@ -21,11 +23,21 @@ def open_filesystem(url: str, start: int, version: str, clock: Clock) -> Body:
 
     Raises Refused, Dropped, Changed.
     """
-    fs, path = _within(clock.patience(), lambda: fsspec.url_to_fs(url))
+    fs = _within(clock.patience(), lambda: _system(url if "::" in url else url.rpartition("/")[0]))
+    path = fs._strip_protocol(url)
     size, found = _state(fs, path, clock)
     if start and (start > size or (version and found != version)):
         raise Changed
     return Body(start, size, found, _blocks(fs, path, start, size, found, clock))
+
+
+@lru_cache(16)
+def _system(root: str) -> Any:
+    """One for all threads: fsspec would make one for each, which costs a second of an S3 client."""
+    return fsspec.url_to_fs(root)[0]
+
+
+os.register_at_fork(after_in_child=_system.cache_clear)
 
 
 def _state(fs: Any, path: str, clock: Clock) -> tuple[int, str]:
@@ -76,5 +88,5 @@ def _said(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "it is not there (404)"
     if isinstance(error, PermissionError):
-        return f"access is denied ({brief(error)})"
+        return f"access is denied ({str(error).partition(chr(10))[0] or 403})"
     return brief(error)

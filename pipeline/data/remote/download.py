@@ -1,4 +1,4 @@
-"""Fetch: one remote object whole into one file: resumed, retried until a deadline, checked."""
+"""Download: one remote object whole into one file: resumed, retried until a deadline, checked."""
 
 import hashlib
 import os
