@@ -5,11 +5,13 @@ from data_prep.sources.declared import DeclaredSource
 from data_prep.sources.digits import DigitsSource
 from data_prep.sources.fractal import FractalSource
 from data_prep.sources.images import ImageSource
+from data_prep.sources.torchvision import TorchvisionSource
 
 SOURCES: dict[str, type[Source]] = {
     "fractal": FractalSource,
     "digits": DigitsSource,
     "images": ImageSource,
+    "torchvision": TorchvisionSource,
     "declared": DeclaredSource,
 }
 
@@ -24,4 +26,5 @@ __all__ = [
     "Record",
     "Source",
     "Stored",
+    "TorchvisionSource",
 ]
