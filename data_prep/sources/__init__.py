@@ -5,12 +5,14 @@ from data_prep.sources.declared import DeclaredSource
 from data_prep.sources.digits import DigitsSource
 from data_prep.sources.fractal import FractalSource
 from data_prep.sources.images import ImageSource
+from data_prep.sources.table import TableSource
 from data_prep.sources.torchvision import TorchvisionSource
 
 SOURCES: dict[str, type[Source]] = {
     "fractal": FractalSource,
     "digits": DigitsSource,
     "images": ImageSource,
+    "table": TableSource,
     "torchvision": TorchvisionSource,
     "declared": DeclaredSource,
 }
@@ -26,5 +28,6 @@ __all__ = [
     "Record",
     "Source",
     "Stored",
+    "TableSource",
     "TorchvisionSource",
 ]
