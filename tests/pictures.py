@@ -79,3 +79,13 @@ def accepted(records: Callable[[], Iterable[Record]]) -> list[Record] | None:
     with contextlib.suppress(BadInput):
         return drained(records())
     return None
+
+
+def array(record: Record) -> np.ndarray:
+    assert isinstance(record.image, np.ndarray)
+    return record.image
+
+
+def encoded(record: Record) -> bytes:
+    assert isinstance(record.image, bytes)
+    return record.image

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import CIFAR, FASHION, archived, drained, needs, refusal
+from pictures import CIFAR, FASHION, archived, array, drained, needs, refusal
 from trees import write_cifar, write_idx
 
 from data_prep.encode import encode
@@ -33,7 +33,7 @@ def test_cifar_as_torchvision_holds_it(tmp_path: Path) -> None:
         records = read(path)
         assert places(records) == sorted([("train", c) for c in "aabbcc"] + [("test", c) for c in "aabbcc"])
         first = pickle.loads((folder / "data_batch_1").read_bytes())[b"data"][0]
-        (image,) = [r.image for r in records if r.origin.endswith("data_batch_1[0]")]
+        (image,) = [array(r) for r in records if r.origin.endswith("data_batch_1[0]")]
         assert np.array_equal(image, first.reshape(3, 32, 32).transpose(1, 2, 0))
 
 
@@ -54,7 +54,7 @@ def test_batches_as_python_2_wrote_them(tmp_path: Path) -> None:
     (folder / "data_batch_1").write_bytes(python2_batch(data.tobytes(), [2, 0]))
     first, second = (r for r in read(folder) if r.split == "train")
     assert (first.label, second.label) == ("c", "a")
-    assert np.array_equal(first.image, data[0].reshape(3, 32, 32).transpose(1, 2, 0))
+    assert np.array_equal(array(first), data[0].reshape(3, 32, 32).transpose(1, 2, 0))
 
 
 class Hostile:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torchvision.datasets
 import trees
-from pictures import drained, picture, refusal
+from pictures import array, drained, picture, refusal
 
 from data_prep.sources import Record, TorchvisionSource
 from data_prep.sources.deferred import FileImage
@@ -93,25 +93,25 @@ def test_arrays_are_lossless(tmp_path: Path) -> None:
     records = read(tmp_path, "SVHN")
     assert places(records) == [("train", "0"), ("train", "9"), ("train", "8"), ("test", "0"), ("test", "9")]
     pixels = np.random.default_rng(3).integers(0, 256, (32, 32, 3, 3), dtype=np.uint8)
-    assert np.array_equal(np.stack([r.image for r in records[:3]], axis=3), pixels)  # type: ignore[arg-type]
+    assert np.array_equal(np.stack([array(r) for r in records[:3]], axis=3), pixels)
     trees.write_stl(tmp_path)
     records = read(tmp_path, "STL10")
     assert places(records) == [
         (s, c) for s, n in (("train", 3), ("test", 2)) for c in ("airplane", "bird", "airplane")[:n]
     ]
     pixels = np.random.default_rng(3).integers(0, 256, (3, 3, 96, 96), dtype=np.uint8)
-    assert np.array_equal(records[0].image, pixels[0].transpose(2, 1, 0))  # it is stored by columns
+    assert np.array_equal(array(records[0]), pixels[0].transpose(2, 1, 0))  # it is stored by columns
     trees.write_idx(tmp_path / "MNIST" / "raw", zipped=False)
     records = read(tmp_path, "MNIST")
     assert places(records)[:3] == [("train", "0 - zero"), ("train", "1 - one"), ("train", "2 - two")]
-    assert np.array_equal(records[0].image, np.frombuffer(bytes(range(5)) * 784, np.uint8)[:784].reshape(28, 28))
+    assert np.array_equal(array(records[0]), np.frombuffer(bytes(range(5)) * 784, np.uint8)[:784].reshape(28, 28))
 
 
 def test_fake_data_needs_no_files() -> None:
     made = TorchvisionSource(dataset="FakeData", options={"size": 5, "image_size": [3, 8, 8], "num_classes": 3})
     records = drained(made.records())
     assert len(records) == 5
-    assert {record.image.shape for record in records} == {(8, 8, 3)}  # type: ignore[union-attr]
+    assert {array(record).shape for record in records} == {(8, 8, 3)}
     assert {record.label for record in records} <= {"0", "1", "2"}
 
 

@@ -99,7 +99,7 @@ def write_svhn(root: Path) -> None:
 
     for split, count in (("train", 3), ("test", 2)):
         pixels = np.random.default_rng(count).integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
-        savemat(root / f"{split}_32x32.mat", {"X": pixels, "y": np.arange(10, 10 - count, -1, np.uint8)[:, None]})
+        savemat(root / f"{split}_32x32.mat", {"X": pixels, "y": np.array([[10 - i] for i in range(count)], np.uint8)})
 
 
 def write_stl(root: Path) -> None:

@@ -1,5 +1,6 @@
 """Sources: where images and labels come from. One small file each; add a file and name it here."""
 
+from data_prep.sources.arrays import ArraySource
 from data_prep.sources.base import Deferred, Order, Record, Source, Stored
 from data_prep.sources.declared import DeclaredSource
 from data_prep.sources.digits import DigitsSource
@@ -12,6 +13,7 @@ SOURCES: dict[str, type[Source]] = {
     "fractal": FractalSource,
     "digits": DigitsSource,
     "images": ImageSource,
+    "arrays": ArraySource,
     "table": TableSource,
     "torchvision": TorchvisionSource,
     "declared": DeclaredSource,
@@ -19,6 +21,7 @@ SOURCES: dict[str, type[Source]] = {
 
 __all__ = [
     "SOURCES",
+    "ArraySource",
     "DeclaredSource",
     "Deferred",
     "DigitsSource",
