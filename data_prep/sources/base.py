@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.errors import BadInput
 from pipeline.subset import UNPREPARED, Dataset, OnBadSample
@@ -46,12 +46,14 @@ class Stored(Enum):
 class Deferred:
     """An image that is read where it is encoded, so that workers read in parallel. Small and picklable."""
 
+    __slots__ = ()
+
     def read(self) -> bytes | np.ndarray:
         """Encoded bytes or pixels. Raises BadInput, OSError."""
         raise NotImplementedError
 
     @classmethod
-    def read_all(cls, images: Sequence[Self]) -> Iterable[bytes | np.ndarray]:
+    def read_all(cls, images: Sequence[Any]) -> Iterable[bytes | np.ndarray]:
         """Of the same kind, in order; for sources that are faster on many."""
         return (image.read() for image in images)
 
@@ -65,7 +67,8 @@ class Record:
     label: str | tuple[str, ...]
     """Class; several or none for multi-label data."""
     image: bytes | np.ndarray | Deferred
-    """Encoded bytes (kept as they are if they fit), or uint8 (H, W) or (H, W, 3); or where to read them."""
+    """Encoded bytes (kept as they are if they fit), or uint8 (H, W), (H, W, 3), or with alpha (H, W, 4); or where to
+    read them."""
     origin: str
     """For messages: where a person finds it."""
 

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy._core import multiarray
 
-from data_prep.sources.archives import BROKEN, unpacked
 from data_prep.sources.base import Record
+from data_prep.sources.entries import unpacked, whole
+from data_prep.tarscan import FILE, members
 from pipeline.errors import BadInput
 
 SIDE = 32
@@ -94,21 +94,15 @@ def _files(path: Path) -> dict[str, bytes]:
     """The known files, by name."""
     wanted = {*BATCHES, *FOLDERS.values()}
     folder = _folder(path) if path.is_dir() else None
-    try:
+    with whole(path):
         if folder is not None:
             return {file.name: file.read_bytes() for file in folder.iterdir() if file.name in wanted}
-        with unpacked(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
-            found: dict[str, bytes] = {}
-            for member in archive:
-                name = member.name.rsplit("/", 1)[-1]
-                file = archive.extractfile(member) if member.isfile() and name in wanted else None
-                if file is not None:
-                    found[name] = file.read()
-            return found
-    except PermissionError as error:
-        raise BadInput(f"{error.filename or path} cannot be read (permission denied): mend its rights.") from error
-    except (*BROKEN, OSError) as error:
-        raise BadInput(f"{path} is no whole archive ({error}): fetch it again.") from error
+        with unpacked(path) as (read, _):
+            return {
+                name: read(member.size, member.offset)
+                for member in members(read)
+                if member.kind == FILE and (name := member.name.rpartition("/")[2]) in wanted
+            }
 
 
 def _load(data: bytes) -> dict[bytes, Any]:
