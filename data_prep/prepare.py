@@ -21,15 +21,17 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import durable
+from data_prep.chunk import BadSample
 from data_prep.executor import Executor, Progress, silent
 from data_prep.index import ROW, Index, index_files, save_index
 from data_prep.labels import Labels, resolve
 from data_prep.manifest import SPLITS, Manifest, read_manifest
 from data_prep.order import permutation
+from data_prep.part import Skipped
 from data_prep.shards import Packed, jobs, pack
 from data_prep.sources import Source, Stored
 from data_prep.splits import check_classes, cut
-from data_prep.spool import BadSample, Skipped, Spool, fill
+from data_prep.spool import Spool, fill
 from pipeline.errors import BadInput
 from pipeline.subset import Dataset, OnBadSample
 

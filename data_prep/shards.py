@@ -14,8 +14,8 @@ from data_prep import durable
 from data_prep.digest import sha256
 from data_prep.labels import Labels
 from data_prep.pack import Item, Shard, write_shard
-from data_prep.spool import EXTENSIONS, Spool, part_path
-from pipeline.errors import BadInput
+from data_prep.part import EXTENSIONS, damaged, path_of
+from data_prep.spool import Spool
 
 SHARD_BYTES = 64 * 2**20
 SHARD_SAMPLES = 10_000
@@ -85,10 +85,10 @@ def _read(job: Job) -> list[bytes]:
     part_N, offset_N, size_N, crc_N = (job.rows[name].tolist() for name in ("part", "offset", "size", "crc"))
     by_place = np.lexsort((job.rows["offset"], job.rows["part"])).tolist()
     for part, members in groupby(by_place, key=part_N.__getitem__):
-        path = part_path(job.spool, part)
+        path = path_of(job.spool, part)
         with path.open("rb", buffering=0) as file:
             for k in members:
                 images[k] = os.pread(file.fileno(), size_N[k], offset_N[k])
                 if zlib.crc32(images[k]) != crc_N[k]:
-                    raise BadInput(f"{path} was damaged on the disk: run the same command again.")
+                    raise damaged(path)
     return images

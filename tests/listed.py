@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from data_prep.sources import Deferred, Record, Source
+from pipeline.errors import BadInput
 from pipeline.subset import Dataset
 
 
@@ -34,7 +35,7 @@ class Squares(Deferred):
     def read_all(cls, images: Any) -> Iterable[np.ndarray]:
         for image in images:
             if image.level < 0:
-                raise OSError(5, "Input/output error")
+                raise BadInput("It is negative: mend it.")
             yield np.full((8, 8), image.level, dtype=np.uint8)
 
 

@@ -177,3 +177,33 @@ def test_the_index_holds_the_size_of_what_is_stored(photos: list[Record], tmp_pa
         for quality in (50, 90)
     }
     assert len(ids) == 4, "quality is of the short side only, and part of what the data set is"
+
+
+def test_a_fault_of_the_disk_is_no_fault_of_the_image(photos: list[Record], tmp_path: Path) -> None:
+    """It is not skipped, and what was read stays."""
+
+    class Faulty(FileImage):
+        def read(self) -> bytes:
+            raise OSError(5, "Input/output error", str(self.path))
+
+    records = [*photos[:300], Record("train", "a", Faulty(tmp_path / "photos" / "00.jpg"), "here")]
+    with pytest.raises(BadInput, match=r"photos/00\.jpg cannot be read or written \(Input/output error\).*continues"):
+        prepare(ListedSource(listed=records, on_bad_sample=SKIP), "x", tmp_path / "data")
+    assert list((tmp_path / "data").glob(".*.partial"))
+
+
+def test_a_damaged_part_is_made_again(photos: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a power cut may leave it: image bytes lost, or its table."""
+    for place in (20, -20):
+        source, root = ListedSource(listed=photos), tmp_path / str(place)
+
+        def cut(function: Any, jobs: Iterable[Any], place: int = place, root: Path = root) -> Iterator[Any]:
+            yield from map(function, jobs)
+            (part,) = root.rglob("*.part")
+            data = bytearray(part.read_bytes())
+            data[place : place + 4] = bytes(4)
+            part.write_bytes(data)
+
+        with pytest.raises(BadInput, match=r"\.part was damaged on the disk.*run the same command again"):
+            prepare(source, "x", root, map=cut)
+        prepare(source, "x", root)
