@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.table import show
 from data_prep.dedup import Duplicate, duplicates, thumbnail
-from data_prep.sources import FractalSource, ImageSource
+from data_prep.sources import Deferred, FractalSource, ImageSource, Record
 
 PLANTED = 1000
 WINDOW = 256
@@ -113,11 +114,15 @@ KINDS: dict[str, Change] = {
 }
 
 
+def _read(record: Record) -> bytes | np.ndarray:
+    return record.image.read() if isinstance(record.image, Deferred) else record.image
+
+
 def fractals() -> Corpus:
     """Every third instance of 100 categories, of which ten each are alike, is a test image."""
     records = list(FractalSource(classes=100, per_class=60, closeness=0.7).records())
-    images = [Image.fromarray(np.asarray(record.image)) for record in records]
-    labels = [record.label for record in records]
+    images = [Image.fromarray(np.asarray(_read(record))) for record in records]
+    labels = [str(record.label) for record in records]
     kept, rest = slice(None, None, 3), [i for i in range(len(images)) if i % 3]
     return Corpus("fractals", images[kept], [images[i] for i in rest], labels[kept], [labels[i] for i in rest])
 
@@ -126,8 +131,8 @@ def cifar(archive: str) -> Corpus:
     images: dict[str, list[Image.Image]] = {"train": [], "test": []}
     labels: dict[str, list[str]] = {"train": [], "test": []}
     for record in ImageSource(path=archive).records():
-        images[record.split].append(Image.open(io.BytesIO(bytes(record.image))).convert("RGB"))
-        labels[record.split].append(record.label)
+        images[record.split].append(Image.open(io.BytesIO(cast(bytes, _read(record)))).convert("RGB"))
+        labels[record.split].append(str(record.label))
     return Corpus("CIFAR-10", images["test"], images["train"], labels["test"], labels["train"])
 
 

@@ -5,21 +5,24 @@ import pytest
 from pictures import picture
 from PIL import Image
 
-from data_prep.encode import encode
-from data_prep.sources import Record
-from pipeline.errors import BadInput
+from data_prep.encode import Encoded, Form, Unreadable, encode
+from data_prep.sources import Stored
+
+
+def stored(image: bytes | np.ndarray, size: int = 32) -> Encoded:
+    return encode(image, Form(Stored.square, size, 256, 90))
 
 
 def fitted(image: bytes | np.ndarray, size: int = 32) -> np.ndarray:
-    stored = encode(Record("train", "x", image, "here"), size)
-    return np.asarray(Image.open(io.BytesIO(stored.data)).convert("RGB"))
+    kept = stored(image, size)
+    return np.asarray(Image.open(io.BytesIO(kept.data)).convert("RGB"))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_jpeg_bytes_that_fit_are_kept(mode: str) -> None:
     data = picture(0, mode=mode)
-    stored = encode(Record("train", "x", data, "here"), 32)
-    assert (stored.data, stored.extension) == (data, "jpg")
+    kept = stored(data, 32)
+    assert (kept.data, kept.extension) == (data, "jpg")
 
 
 def test_arrays_are_kept_lossless() -> None:
@@ -68,5 +71,5 @@ def test_exif_rotation_is_applied_even_when_the_size_fits() -> None:
 
 @pytest.mark.parametrize("cut", [0, 3, 200, 700])
 def test_an_unreadable_image_is_named(cut: int) -> None:
-    with pytest.raises(BadInput, match=r"cat/7\.jpg.*readable"):
-        encode(Record("train", "x", picture(0)[:cut], "cat/7.jpg"), 32)
+    with pytest.raises(Unreadable):
+        stored(picture(0)[:cut])
