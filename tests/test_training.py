@@ -1,15 +1,18 @@
 """Training: cut steps, averages, masks and memory savings never change what is computed."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small import ARCHS, plan_of, run_all
+import varied
+from small import ARCHS, job_of, plan_of, run_all
 from torch import nn
 
 from pipeline.arch import ViT
+from pipeline.data.augment import augment
 from pipeline.data.reader import Reader
 from pipeline.errors import BadInput
 from pipeline.job import Home
@@ -17,19 +20,23 @@ from pipeline.ledger import Ledger
 from pipeline.models.build import build, recompute_activations
 from pipeline.models.resnet import KernelsOnce, StdConv
 from pipeline.plan import Plan, Work
-from pipeline.recipe import Loss, Optimizer
+from pipeline.recipe import Loss, Optimizer, Recipe
 from pipeline.record import state_key
 from pipeline.store import Store
 from pipeline.study import Study
 from pipeline.task import Task
 from pipeline.training.evaluate import evaluate
 from pipeline.training.module import Average
+from pipeline.training.segment import run_segment
 from pipeline.training.state import State, read_state
 
 REGULARISED: dict[str, Any] = {
     "dropout": 0.2,
     "drop_path": 0.3,
     "mixup": 0.4,
+    "cutmix": 1.0,
+    "colour": 0.3,
+    "hue": 0.1,
     "label_smoothing": 0.1,
     "crop_area": 0.3,
     "randaugment_layers": 1,
@@ -232,3 +239,25 @@ def test_a_compiled_model_trains_to_the_same_weights(tmp_path: Path, fractal: Ho
     compiled = end(tmp_path / "compiled", fractal, arch, {"compile": True}, **sgd)
     assert eager.model.keys() == compiled.model.keys()
     assert 0 < far(eager, compiled) < 1e-5
+
+
+@pytest.mark.parametrize("vary", [True, False])
+def test_only_images_that_the_loader_has_cropped_are_not_cropped_again(
+    tmp_path: Path, fractal: Home, vary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = fractal
+    if vary:
+        varied.write(tmp_path / "pictures")
+        data = Reader.open(tmp_path / "pictures", "train").dataset
+        home = Home(replace(data, val_samples=1), str(tmp_path / "pictures"))  # which nothing here will look at
+    told = []
+
+    def listen(images: torch.Tensor, seed: int, counters: torch.Tensor, recipe: Recipe, cropped: bool) -> torch.Tensor:
+        told.append(cropped)
+        return augment(images, seed, counters, recipe, cropped)
+
+    monkeypatch.setattr("pipeline.training.module.augment", listen)
+    plan = plan_of(Study(data="it", budgets=[96]), {"it": home}, ["vit"], crop_area=0.2)
+    trunk = plan.segments[plan.order[0]]
+    assert run_segment(job_of(trunk, {"it": home}, Store(str(tmp_path / "runs")))).outcome == "done"
+    assert set(told) == {vary}

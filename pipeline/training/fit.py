@@ -84,7 +84,15 @@ def fit(
     )
     if "data" in note:
         batches.check(note["data"])
-    module = Classifier(stretch.model, stretch.recipe, stretch.seed, stretch.steps, stretch.start, batches.parts)
+    module = Classifier(
+        stretch.model,
+        stretch.recipe,
+        stretch.seed,
+        stretch.steps,
+        stretch.start,
+        batches.parts,
+        cropped=stretch.reader.varied,
+    )
     if job.placement.recompute:
         recompute_activations(stretch.model)
     if job.placement.compile:

@@ -22,7 +22,8 @@ from pipeline.training.state import State, load_optimizer
 class Classifier(L.LightningModule):
     """Trains ``model`` by ``recipe`` from global step ``first_step`` of a run of ``steps``.
 
-    A step may be cut into ``micro_batches`` forward and backward passes; only their gradients are summed.
+    A step may be cut into ``micro_batches`` forward and backward passes; only their gradients are summed. ``cropped``
+    says that the loader has done the random resized crop.
     """
 
     def __init__(
@@ -33,12 +34,13 @@ class Classifier(L.LightningModule):
         steps: int,
         start: State | None = None,
         micro_batches: int = 1,
+        cropped: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.recipe, self.seed, self.steps = model, recipe, seed, steps
         self.start = start
         self.first_step = start.step if start else 0
-        self.micro_batches = micro_batches
+        self.micro_batches, self.cropped = micro_batches, cropped
         self.chance: Chance | None = getattr(model, "chance", None)
         if start:
             model.load_state_dict(start.model)
@@ -70,7 +72,7 @@ class Classifier(L.LightningModule):
             self.chance.set(self.seed, counters_B)
         else:  # a module made elsewhere draws from the global generator, if it draws
             torch.manual_seed(_step_seed(self.seed, self.step, self.global_rank, batch_idx % self.micro_batches))
-        x_BCHW = augment(images_BCHW, self.seed, counters_B, self.recipe)
+        x_BCHW = augment(images_BCHW, self.seed, counters_B, self.recipe, self.cropped)
         x_BCHW, weights_B = mix_pairs(x_BCHW, self.seed, counters_B, self.recipe)
         loss = training_loss(self.model(x_BCHW), labels, self.recipe, weights_B)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach().float()
