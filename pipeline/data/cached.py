@@ -23,10 +23,10 @@ SHARES = 8
 
 
 class Fill(Protocol):
-    """Decodes an image whole into (H, W, 3) and returns its position; where it cannot be read, leaves black and returns
-    the position of the image that stands in for it."""
+    """Decodes images whole into ``flat``, one after another. Of those that cannot be read, which it leaves black, it
+    returns (position, that of the image in its place)."""
 
-    def __call__(self, row: int, out_HW3: np.ndarray) -> int: ...
+    def __call__(self, rows: range, flat: np.ndarray) -> list[tuple[int, int]]: ...
 
 
 class Cached:
@@ -88,15 +88,8 @@ def _built(
 
 
 def _flat(index: Index, fill: Fill, rows: range) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    starts, replaced = _starts(index, rows), []
-    flat = np.zeros(int(starts[-1]), np.uint8)
-    for k, row in enumerate(rows):
-        entry = index.rows[row]
-        shape = (int(entry["height"]), int(entry["width"]), 3)
-        place = fill(row, flat[int(starts[k]) : int(starts[k + 1])].reshape(shape))
-        if place != row:
-            replaced.append((row, place))
-    return flat, replaced
+    flat = np.zeros(int(_starts(index, rows)[-1]), np.uint8)
+    return flat, fill(rows, flat)
 
 
 def _parts(index: Index, rows: range) -> Iterator[range]:

@@ -11,18 +11,19 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep.fractal import draw
 from data_prep.index import Index
 from data_prep.manifest import SQUARE, Manifest, open_index, read_manifest
 from pipeline.data.cached import Cached
 from pipeline.data.decoded import ENDING
 from pipeline.data.decoders import decoder
-from pipeline.data.stored import Images, RemoteImages, StoredImages
+from pipeline.data.stored import DrawnImages, Images, RemoteImages, StoredImages
 from pipeline.errors import BadInput
 from pipeline.placement import Backend
 from pipeline.subset import OnBadSample
@@ -146,8 +147,11 @@ class Reader:
 
         ``boxes_B4`` are what is cut out of images that vary in size; not given, their middles.
         """
-        at_once = self.at_once and self._cached is not None and self._cached.copied(self._settled(ids_B), out_BSS3)
-        if not at_once:
+        if self._cached and not self.varied and self._cached.copied(self._settled(ids_B), out_BSS3):
+            pass
+        elif isinstance(self.images, DrawnImages):
+            out_BSS3[:] = self.images.draw(ids_B)
+        else:
             boxes: list[Any] = [None] * len(ids_B)
             if self.varied:
                 boxes = (self.middles(ids_B) if boxes_B4 is None else boxes_B4).tolist()
@@ -168,6 +172,8 @@ class Reader:
         self.images.close()
 
     def _source(self) -> Images:
+        if self.manifest.virtual:
+            return DrawnImages(partial(draw, self.manifest.virtual), self.index)
         own = (self.folder, self.split, self.manifest, self.index, self.decoder)
         if "://" not in self.manifest.base:
             return StoredImages(*own)
@@ -207,18 +213,25 @@ class Reader:
 
         self._until_readable(row, attempt)
 
-    def _whole(self, row: int, out_HW3: np.ndarray) -> int:
-        """Fills the cache."""
+    def _fill(self, rows: range, flat: np.ndarray) -> list[tuple[int, int]]:
+        """Of the cache: whole images, one after another."""
+        if isinstance(self.images, DrawnImages):
+            flat[:] = self.images.draw(np.array(rows)).reshape(-1)
+            return []
+        places, start = [], 0
+        for row, high, wide in zip(rows, *self.sizes(np.array(rows)), strict=True):
+            out_HW3 = flat[start : start + int(high * wide * 3)].reshape(high, wide, 3)
+            places.append(self._until_readable(row, partial(self._whole, row, out_HW3)))
+            start += out_HW3.size
+        return [(row, place) for row, place in zip(rows, places, strict=True) if place != row]
 
-        def attempt(place: int) -> None:
-            high_1, wide_1 = self.sizes(np.array([place]))
-            own = out_HW3 if place == row else np.empty((int(high_1[0]), int(wide_1[0]), 3), np.uint8)
-            self.images.read(place, None, own)
-
-        place = self._until_readable(row, attempt)
+    def _whole(self, row: int, out_HW3: np.ndarray, place: int) -> None:
+        """Keeps the pixels only if they are the image's own; one that stands in may have another size."""
         if place != row:
             out_HW3[:] = 0
-        return place
+            high_1, wide_1 = self.sizes(np.array([place]))
+            out_HW3 = np.empty((int(high_1[0]), int(wide_1[0]), 3), np.uint8)
+        self.images.read(place, None, out_HW3)
 
     def _until_readable(self, row: int, attempt: Callable[[int], None]) -> int:
         """Attempt this image, then the next ones, until one can be read; remember and return which."""
@@ -239,7 +252,7 @@ class Reader:
     def _open_cache(self, rows: range) -> bool:
         name = f"{self.manifest.index[self.split][:16]}.{rows.start}-{rows.stop}.{self.reading.backend.value}{ENDING}"
         self._cached = Cached.open(
-            self.cache / name, self.index, rows, self.reading.cache_bytes, self._whole, self._pool
+            self.cache / name, self.index, rows, self.reading.cache_bytes, self._fill, self._pool
         )
         if self._cached:
             self.replaced |= self._cached.replaced

@@ -152,15 +152,16 @@ class RemoteImages(StoredImages):
         return np.unique(self.index.shard[begin:end]).tolist()
 
 
-Draw = Callable[[np.ndarray], np.ndarray]
-"""Positions (B,) to images (B, S, S, 3)."""
-
-
 class DrawnImages:
-    """Of a procedural data set without shards."""
+    """Of a procedural data set, which has no shards: an entry's offset is the number of the instance in its class."""
 
-    def __init__(self, draw: Draw) -> None:
-        self.draw = draw
+    def __init__(self, render: Callable[[np.ndarray, np.ndarray], np.ndarray], index: Index) -> None:
+        """``render`` takes classes (B,) and instances (B,) to images (B, S, S, 3)."""
+        self.render, self.index = render, index
+
+    def draw(self, rows_B: np.ndarray) -> np.ndarray:
+        """(B, S, S, 3): much faster than one by one."""
+        return self.render(self.index.label[rows_B], self.index.offset[rows_B])
 
     def read(self, row: int, box: Box | None, out: np.ndarray) -> None:
         out[:] = self.draw(np.array([row]))[0]
