@@ -2,10 +2,11 @@
 
 python -m benchmarks.dedup [--cifar ARCHIVE] [--photos FOLDER] [--sheet FILE]
 
-Test images are procedural fractals of close categories, CIFAR-10's test split (an archive of class folders) and windows
-of photos. Upstream are changed copies of 1,000 of them for each kind of change, and images that are no copies on
-purpose: other instances of the same fractals, CIFAR-10's training split, windows half a window further. ``--sheet``
-paints pairs of CIFAR-10 that were reported and not planted, to be judged by eye: 50 at random, then the 50 least alike.
+Test images are every second of scikit-learn's digits, every third instance of 100 fractal categories, of which ten each
+are alike, CIFAR-10's test split (an archive of class folders) and windows of photos. Upstream are changed copies of
+1,000 of them for each kind of change, and images that are no copies on purpose: the other digits and instances,
+CIFAR-10's training split, windows half a window further. ``--sheet`` paints pairs of CIFAR-10 that were reported and
+not planted, to be judged by eye: 50 at random, then the 50 least alike.
 """
 
 import argparse
@@ -14,14 +15,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.table import show
 from data_prep.dedup import Duplicate, duplicates, thumbnail
-from data_prep.sources import Deferred, FractalSource, ImageSource, Record
+from data_prep.sources import Deferred, DigitsSource, FractalSource, ImageSource, Record, Source
 
 PLANTED = 1000
 WINDOW = 256
@@ -31,16 +31,20 @@ Change = Callable[[Image.Image], Image.Image]
 @dataclass
 class Corpus:
     name: str
-    tests: list[Image.Image]
-    others: list[Image.Image]
+    tests: list[Image.Image] = field(default_factory=list)
+    others: list[Image.Image] = field(default_factory=list)
     """Upstream images that nobody planted."""
     test_labels: list[str] = field(default_factory=list)
     other_labels: list[str] = field(default_factory=list)
 
+    def add(self, test: bool, image: Image.Image, label: str = "") -> None:
+        (self.tests if test else self.others).append(image)
+        (self.test_labels if test else self.other_labels).append(label)
+
     def agreement(self, found: list[Duplicate]) -> str:
         """Share of the pairs with the same label; copies have."""
-        same = [self.other_labels[pair.upstream] == self.test_labels[pair.test] for pair in found if self.test_labels]
-        return f"{sum(same) / len(same):.1%}" if same else ""
+        same = [self.other_labels[pair.upstream] == self.test_labels[pair.test] for pair in found]
+        return f"{sum(same) / len(same):.1%}" if any(self.test_labels) else ""
 
 
 def jpeg(quality: int) -> Change:
@@ -107,47 +111,44 @@ KINDS: dict[str, Change] = {
     "5 % off every side": cropped(E5, E5, E5, E5),
     "2.5 % off every side": cropped(E5 / 2, E5 / 2, E5 / 2, E5 / 2),
     "5 % off right and bottom, mirrored, JPEG q75": chained(cropped(0, 0, E5, E5), flipped, jpeg(75)),
-    "half size, JPEG q50": chained(resized(0.5), jpeg(50)),
     "darker by a fifth": scaled(0.8),
+    "half size, JPEG q50": chained(resized(0.5), jpeg(50)),
     "grey": lambda image: image.convert("L").convert("RGB"),
     "10 % off left and top": cropped(0.1, 0.1, 0, 0),
 }
 
 
-def _read(record: Record) -> bytes | np.ndarray:
-    return record.image.read() if isinstance(record.image, Deferred) else record.image
+def picture(record: Record) -> Image.Image:
+    image = record.image.read() if isinstance(record.image, Deferred) else record.image
+    return Image.fromarray(image) if isinstance(image, np.ndarray) else Image.open(io.BytesIO(image)).convert("RGB")
 
 
-def fractals() -> Corpus:
-    """Every third instance of 100 categories, of which ten each are alike, is a test image."""
-    records = list(FractalSource(classes=100, per_class=60, closeness=0.7).records())
-    images = [Image.fromarray(np.asarray(_read(record))) for record in records]
-    labels = [str(record.label) for record in records]
-    kept, rest = slice(None, None, 3), [i for i in range(len(images)) if i % 3]
-    return Corpus("fractals", images[kept], [images[i] for i in rest], labels[kept], [labels[i] for i in rest])
+def drawn(name: str, source: Source, every: int) -> Corpus:
+    """Every so many-th image of a source is a test image."""
+    corpus = Corpus(name)
+    for number, record in enumerate(source.records()):
+        corpus.add(number % every == 0, picture(record), str(record.label))
+    return corpus
 
 
 def cifar(archive: str) -> Corpus:
-    images: dict[str, list[Image.Image]] = {"train": [], "test": []}
-    labels: dict[str, list[str]] = {"train": [], "test": []}
+    corpus = Corpus("CIFAR-10")
     for record in ImageSource(path=archive).records():
-        images[record.split].append(Image.open(io.BytesIO(cast(bytes, _read(record)))).convert("RGB"))
-        labels[record.split].append(str(record.label))
-    return Corpus("CIFAR-10", images["test"], images["train"], labels["test"], labels["train"])
+        corpus.add(record.split == "test", picture(record), str(record.label))
+    return corpus
 
 
 def photos(folder: str) -> Corpus:
     """Windows of each photo, its short side brought to 4 windows; the others lie half a window right and down."""
-    corpus = Corpus("photos", [], [])
+    corpus = Corpus("photos")
     for path in sorted(Path(folder).iterdir()):
         with Image.open(path) as photo:
             factor = 4 * WINDOW / min(photo.size)
-            scaled = photo.convert("RGB").resize([round(side * factor) for side in photo.size])
-        for windows, first in ((corpus.tests, 0), (corpus.others, WINDOW // 2)):
-            for y in range(first, scaled.height - WINDOW + 1, WINDOW):
-                windows += [
-                    scaled.crop((x, y, x + WINDOW, y + WINDOW)) for x in range(first, scaled.width - WINDOW + 1, WINDOW)
-                ]
+            image = photo.convert("RGB").resize((round(photo.width * factor), round(photo.height * factor)))
+        for first in (0, WINDOW // 2):
+            for y in range(first, image.height - WINDOW + 1, WINDOW):
+                for x in range(first, image.width - WINDOW + 1, WINDOW):
+                    corpus.add(first == 0, image.crop((x, y, x + WINDOW, y + WINDOW)))
     return corpus
 
 
@@ -185,7 +186,10 @@ def main() -> None:
     for option in ("cifar", "photos", "sheet"):
         parser.add_argument(f"--{option}")
     given = parser.parse_args()
-    corpora = [fractals()]
+    corpora = [
+        drawn("digits", DigitsSource(), 2),
+        drawn("fractals", FractalSource(classes=100, per_class=60, closeness=0.7), 3),
+    ]
     corpora += [cifar(given.cifar)] if given.cifar else []
     corpora += [photos(given.photos)] if given.photos else []
     shares, rows = [], []
