@@ -16,10 +16,6 @@ from data_prep.tarscan import FILE, FOLDER, LINK, DamagedTar, Forward, Member, m
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
-def header(name: str, size: int) -> bytes:
-    return headers([name], np.array([size])).tobytes()
-
-
 def scanned(data: bytes) -> list[Member]:
     """Both ways, by position and as a stream: they must agree."""
 
@@ -39,6 +35,10 @@ def made(names: list[str], form: int = tarfile.USTAR_FORMAT, content: bytes = b"
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def header(name: str, size: int) -> bytes:
+    return headers([name], np.array([size]))[0].tobytes()
 
 
 NAMES = st.lists(
