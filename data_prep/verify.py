@@ -6,19 +6,19 @@ One task a shard; what is said where several are bad does not depend on who find
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from data_prep.contents import Contents, contents
 from data_prep.digest import sha256
 from data_prep.executor import Executor, Progress, silent
 from data_prep.index import Index
-from data_prep.manifest import SPLITS, SQUARE, Manifest, open_index, read_manifest
-from data_prep.pack import BLOCK, END, NAME, Item, Shard, archive
+from data_prep.manifest import SPLITS, Manifest, open_index, read_manifest
+from data_prep.pack import BLOCK, END, NAME, Item, archive
 from pipeline.errors import BadInput
 
 AGAIN = "delete the data set's folder and prepare again"
@@ -35,7 +35,7 @@ def verify(
     for split in SPLITS:
         index = open_index(folder, split, manifest)
         _check_index(folder, manifest, split, index)
-        for count, trouble in map(partial(check_shard, localise), _jobs(folder, manifest, split, index)):
+        for count, trouble in map(partial(check_shard, localise), contents(folder, manifest, split, index)):
             if trouble:
                 raise BadInput(trouble)
             done += count
@@ -54,33 +54,7 @@ def _check_index(folder: Path, manifest: Manifest, split: str, index: Index) -> 
         )
 
 
-@dataclass(frozen=True)
-class Job:
-    shard: Shard
-    where: str
-    """Path or URL."""
-    position: np.ndarray
-    """In stored order, of the shard's images as they lie in it."""
-    index: Index
-    """Their entries."""
-    side: int | None
-    """Of every image, pixels, where all are square."""
-    ours: bool
-    """Whether we packed it, so that keys and labels can be foretold."""
-
-
-def _jobs(folder: Path, manifest: Manifest, split: str, index: Index) -> Iterator[Job]:
-    side = manifest.image_size if manifest.stored == SQUARE and not manifest.base else None
-    by_place = np.lexsort((index.offset, index.shard))
-    start = 0
-    for shard in manifest.shards[split]:
-        rows = by_place[start : start + shard.samples]
-        own = Index(index.rows[rows], index.sets and index.sets.take(rows))
-        yield Job(shard, manifest.place(folder, shard), rows, own, side, not manifest.base)
-        start += shard.samples
-
-
-def check_shard(localise: Callable[[str], Path], job: Job) -> tuple[int, str]:
+def check_shard(localise: Callable[[str], Path], job: Contents) -> tuple[int, str]:
     """One task: images checked and, if there is one, the sentence about the first that is bad."""
     try:
         path = localise(job.where)
@@ -97,7 +71,7 @@ def check_shard(localise: Callable[[str], Path], job: Job) -> tuple[int, str]:
     return 0, f"Shard {job.where} {'is not the one that was indexed' if ended else 'has no end block'}: {AGAIN}."
 
 
-def _trouble(file: int, job: Job, k: int, whole: bool) -> str:
+def _trouble(file: int, job: Contents, k: int, whole: bool) -> str:
     """What is wrong with one image, or with its header or label."""
     row = job.index.rows[k]
     offset, size = int(row["offset"]), int(row["size"])
@@ -117,7 +91,7 @@ def _trouble(file: int, job: Job, k: int, whole: bool) -> str:
     return ""
 
 
-def _is_packed(file: int, job: Job, k: int, data: bytes) -> bool:
+def _is_packed(file: int, job: Contents, k: int, data: bytes) -> bool:
     """Whether image and label lie there as they are packed."""
     label = int(job.index.label[k]) if job.index.sets is None else job.index.sets.of(k).tolist()
     item = Item(_key(file, job, k), "jpg" if data.startswith(b"\xff\xd8") else "png", data, label)
@@ -125,7 +99,7 @@ def _is_packed(file: int, job: Job, k: int, data: bytes) -> bool:
     return os.pread(file, len(packed), int(job.index.offset[k]) - BLOCK) == packed
 
 
-def _key(file: int, job: Job, k: int) -> str:
+def _key(file: int, job: Contents, k: int) -> str:
     """As the tar has it, where it came from elsewhere."""
     if job.ours:
         return f"{job.position[k]:09d}"
