@@ -16,10 +16,10 @@ def plain_pixels(data: bytes, fits: Callable[[int, int], bool]) -> Image.Image |
 
     None for anything else, damaged files included: Pillow then says what it is.
     """
-    frame = _frame(data)
-    if frame is None or not fits(*frame[:2]):
+    found = frame(data)
+    if found is None or not fits(*found[:2]):
         return None
-    width, height, channels = frame
+    width, height, channels = found
     mode = MODES[channels]
     try:
         image = Image.frombytes(mode, (width, height), data, "jpeg", mode, "")
@@ -28,8 +28,8 @@ def plain_pixels(data: bytes, fits: Callable[[int, int], bool]) -> Image.Image |
     return image.convert("RGB") if channels == 1 else image
 
 
-def _frame(data: bytes) -> tuple[int, int, int] | None:
-    """Width, height and channels."""
+def frame(data: bytes) -> tuple[int, int, int] | None:
+    """Width, height and channels of such a JPEG, from its header alone."""
     if data[:2] != b"\xff\xd8":
         return None
     place = 2

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import CIFAR, FASHION, archived, array, drained, needs, refusal
+from pictures import CIFAR, FASHION, archived, array, drained, encoded, needs, refusal
 from trees import write_cifar, write_idx
 
-from data_prep.encode import encode
-from data_prep.sources import ImageSource, Record
+from data_prep.encode import Form, encode
+from data_prep.sources import ImageSource, Record, Stored
 from data_prep.sources.cifar import ALLOWED
 
 
@@ -114,7 +114,7 @@ def test_the_first_images_of_cifar_are_stored_as_they_came() -> None:
     from itertools import islice
 
     for record in drained(islice(ImageSource(path=str(CIFAR)).records(), 20)):
-        assert encode(record, 32).data == record.image
+        assert encode(encoded(record), Form(Stored.square, 32, 256, 90)).data == record.image
         assert (record.split, record.label) == ("train", "airplane")
 
 

@@ -5,11 +5,12 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.pack import END, header
+from data_prep.pack import END, headers
 from data_prep.tarscan import FILE, FOLDER, LINK, DamagedTar, Forward, Member, members
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -34,6 +35,10 @@ def made(names: list[str], form: int = tarfile.USTAR_FORMAT, content: bytes = b"
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def header(name: str, size: int) -> bytes:
+    return headers([name], np.array([size]))[0].tobytes()
 
 
 NAMES = st.lists(

@@ -8,6 +8,7 @@ from data_prep.sources.fractal import FractalSource
 from data_prep.sources.images import ImageSource
 from data_prep.sources.table import TableSource
 from data_prep.sources.torchvision import TorchvisionSource
+from data_prep.sources.webdataset import WebdatasetSource
 
 SOURCES: dict[str, type[Source]] = {
     "fractal": FractalSource,
@@ -16,6 +17,7 @@ SOURCES: dict[str, type[Source]] = {
     "arrays": ArraySource,
     "table": TableSource,
     "torchvision": TorchvisionSource,
+    "webdataset": WebdatasetSource,
     "declared": DeclaredSource,
 }
 
@@ -33,4 +35,5 @@ __all__ = [
     "Stored",
     "TableSource",
     "TorchvisionSource",
+    "WebdatasetSource",
 ]
