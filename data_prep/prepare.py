@@ -17,6 +17,7 @@ from data_prep.chunk import BadSample
 from data_prep.distinct import COPIES
 from data_prep.executor import Executor, Progress, silent
 from data_prep.index import index_files
+from data_prep.localise import Localise, here
 from data_prep.lock import alone, is_held
 from data_prep.make import SKIPPED, make
 from data_prep.manifest import SPLITS, Manifest, read_manifest
@@ -70,13 +71,15 @@ def prepare(
     map: Executor = map,
     progress: Progress = silent,
     against: dict[str, Prepared] | None = None,
+    localise: Localise = here,
 ) -> Prepared:
     """Make it, or continue making it.
 
-    ``against``: the data sets that ``source.distinct_from`` names, whose test images it must not hold.
-    ``map`` may run the encoding and packing elsewhere, given the same file system. Raises BadInput, in one sentence,
-    for a source that cannot be read and for a disk that is full or not writable. What was made so far stays for the
-    next attempt where that can use it: after a full disk, or an image that cannot be read.
+    ``map`` may run the encoding and packing elsewhere, given the same file system. ``against``: the data sets that
+    ``source.distinct_from`` names, whose test images it must not hold. ``localise`` fetches archives that lie
+    elsewhere. Raises BadInput, in one sentence, for a source that cannot be read and for a disk that is full or not
+    writable. What was made so far stays for the next attempt where that can use it: after a full disk, or an image that
+    cannot be read.
     """
     folder = _folder(source, name, root, against)
     work = folder.with_name(f".{folder.name}.partial")
@@ -94,7 +97,7 @@ def prepare(
                 half.unlink(missing_ok=True)
             try:
                 others = {other: folder for other, (_, folder) in (against or {}).items()}
-                manifest = make(source, name, work, map, progress, others)
+                manifest = make(source, name, work, map, progress, others, localise)
             except BadSample:
                 if not any(work.rglob("*.part")):
                     shutil.rmtree(work)

@@ -6,35 +6,37 @@ One task a shard; what is said where several are bad does not depend on who find
 import io
 import os
 import zlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from data_prep.contents import Contents, contents
+from data_prep import virtual
+from data_prep.contents import Contents, contents, key_at
 from data_prep.digest import sha256
 from data_prep.executor import Executor, Progress, silent
 from data_prep.index import Index
+from data_prep.localise import Localise, here
 from data_prep.manifest import SPLITS, Manifest, open_index, read_manifest
-from data_prep.pack import BLOCK, END, NAME, Item, archive
+from data_prep.pack import BLOCK, END, Item, archive
 from pipeline.errors import BadInput
 
 AGAIN = "delete the data set's folder and prepare again"
 
 
-def verify(
-    folder: Path, map: Executor = map, progress: Progress = silent, localise: Callable[[str], Path] = Path
-) -> int:
-    """Images checked. ``localise`` gives a local copy of a shard that lies elsewhere. Raises BadInput naming the first
-    bad shard and key.
-    """
+def verify(folder: Path, map: Executor = map, progress: Progress = silent, localise: Localise = here) -> int:
+    """Images checked. Raises BadInput naming the first bad shard and key."""
     manifest = read_manifest(folder)
     total, done = sum(manifest.counts.values()), 0
     for split in SPLITS:
         index = open_index(folder, split, manifest)
         _check_index(folder, manifest, split, index)
+        if manifest.virtual:
+            for what in virtual.trouble(manifest.virtual, index):
+                raise BadInput(f"{folder}, {split}, {what}: {AGAIN}.")
+            done += len(index)
+            progress("Verifying", done, total)
         for count, trouble in map(partial(check_shard, localise), contents(folder, manifest, split, index)):
             if trouble:
                 raise BadInput(trouble)
@@ -54,12 +56,11 @@ def _check_index(folder: Path, manifest: Manifest, split: str, index: Index) -> 
         )
 
 
-def check_shard(localise: Callable[[str], Path], job: Contents) -> tuple[int, str]:
+def check_shard(localise: Localise, job: Contents) -> tuple[int, str]:
     """One task: images checked and, if there is one, the sentence about the first that is bad."""
     try:
-        path = localise(job.where)
-        whole = sha256(path) == job.shard.sha256
-        with path.open("rb") as file:
+        with localise(job.where) as path, path.open("rb") as file:
+            whole = sha256(path) == job.shard.sha256
             for k in range(len(job.index)):
                 if trouble := _trouble(file.fileno(), job, k, whole):
                     return k, f"Shard {job.where}, key {_key(file.fileno(), job, k)}: the image {trouble}; {AGAIN}."
@@ -103,5 +104,4 @@ def _key(file: int, job: Contents, k: int) -> str:
     """As the tar has it, where it came from elsewhere."""
     if job.ours:
         return f"{job.position[k]:09d}"
-    header = os.pread(file, BLOCK, int(job.index.offset[k]) - BLOCK)
-    return header[NAME].rstrip(b"\0").decode(errors="replace").partition(".")[0]
+    return key_at(file, int(job.index.offset[k]))
