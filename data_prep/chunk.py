@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import durable
+from data_prep.dedup import SIDE, thumbnail
 from data_prep.encode import Encoded, Form, Unreadable, encode
 from data_prep.labels import Label
 from data_prep.manifest import SPLITS
@@ -69,11 +70,11 @@ def make_part(making: Making, chunk: Chunk) -> int:
             file.write(image.data)
             count, position = count + 1, position + len(image.data)
             if making.thumbnails:
-                thumbnails.append(_thumbnail(image))
+                thumbnails.append(thumbnail(image.image))
                 table.origins.append(record.origin)
         table.rows, table.labels = table.rows[:count], list(labels)
         if making.thumbnails:
-            table.thumbnails = np.array(thumbnails, dtype=np.uint8).reshape(-1, 16, 16, 3)
+            table.thumbnails = np.array(thumbnails, dtype=np.uint8).reshape(-1, SIDE, SIDE, 3)
         write_table(file, table)
     return len(chunk.records)
 
@@ -81,12 +82,6 @@ def make_part(making: Making, chunk: Chunk) -> int:
 def _row(split: str, label: int, image: Encoded, position: int) -> tuple[int, ...]:
     place = (position, image.content, 0, len(image.data), label, image.crc, image.width, image.height)
     return (*place, SPLITS.index(split), EXTENSIONS.index(image.extension))
-
-
-def _thumbnail(image: Encoded) -> np.ndarray:
-    from data_prep.dedup import thumbnail
-
-    return thumbnail(image.image)
 
 
 def _images(records: list[Record], form: Form) -> Iterator[Encoded | Unreadable]:

@@ -72,6 +72,11 @@ class Manifest:
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the shards are archives that somebody else packed."""
+        return bool(self.base)
+
     def place(self, folder: Path, shard: Shard) -> str:
         """Path or URL of a shard; ``folder`` is that of dataset.json."""
         return f"{self.base}/{shard.name}" if self.base else str(folder / shard.name)

@@ -84,8 +84,8 @@ def read_table(path: Path) -> Table:
             with np.load(io.BytesIO(file.read()[:-PLACE]), allow_pickle=False) as table:
                 rows, note = table["rows"], json.loads(table["note"].tobytes())
                 thumbnails = table.get("thumbnails")
-        skipped = [Skipped(_label(label), origin, reason) for label, origin, reason in note["skipped"]]
-        return Table(rows, [_label(label) for label in note["labels"]], skipped, thumbnails, note["origins"])
+        skipped = [Skipped(label_of(label), origin, reason) for label, origin, reason in note["skipped"]]
+        return Table(rows, [label_of(label) for label in note["labels"]], skipped, thumbnails, note["origins"])
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise damaged(path) from error
 
@@ -94,5 +94,6 @@ def damaged(path: Path) -> BadInput:
     return BadInput(f"{path} was damaged on the disk and is left out: run the same command again.")
 
 
-def _label(plain: str | list[str]) -> Label:
+def label_of(plain: str | list[str]) -> Label:
+    """From JSON."""
     return plain if isinstance(plain, str) else tuple(plain)

@@ -13,8 +13,8 @@ LEFT_OUT = -1
 
 
 def cut(source: Source, split_N: np.ndarray, content_N: np.ndarray, labels: Labels) -> np.ndarray:
-    """The source's own splits, numbers of SPLITS, int8 (N,); those it lacks are cut from training."""
-    split_N = split_N.astype(np.int8)
+    """The source's own splits, numbers of SPLITS or LEFT_OUT, int8 (N,); those it lacks are cut from training."""
+    split_N = split_N.copy()
     lacking = [
         (code, share)
         for code, share in ((SPLITS.index("test"), source.test_share), (SPLITS.index("val"), source.val_share))

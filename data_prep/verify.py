@@ -6,36 +6,38 @@ One task a shard; what is said where several are bad does not depend on who find
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from data_prep import virtual
+from data_prep.contents import Contents, contents, key_at
 from data_prep.digest import sha256
 from data_prep.executor import Executor, Progress, silent
 from data_prep.index import Index
-from data_prep.manifest import SPLITS, SQUARE, Manifest, open_index, read_manifest
-from data_prep.pack import BLOCK, END, NAME, Item, Shard, archive
+from data_prep.localise import Localise, here
+from data_prep.manifest import SPLITS, Manifest, open_index, read_manifest
+from data_prep.pack import BLOCK, END, Item, archive
 from pipeline.errors import BadInput
 
 AGAIN = "delete the data set's folder and prepare again"
 
 
-def verify(
-    folder: Path, map: Executor = map, progress: Progress = silent, localise: Callable[[str], Path] = Path
-) -> int:
-    """Images checked. ``localise`` gives a local copy of a shard that lies elsewhere. Raises BadInput naming the first
-    bad shard and key.
-    """
+def verify(folder: Path, map: Executor = map, progress: Progress = silent, localise: Localise = here) -> int:
+    """Images checked. Raises BadInput naming the first bad shard and key."""
     manifest = read_manifest(folder)
     total, done = sum(manifest.counts.values()), 0
     for split in SPLITS:
         index = open_index(folder, split, manifest)
         _check_index(folder, manifest, split, index)
-        for count, trouble in map(partial(check_shard, localise), _jobs(folder, manifest, split, index)):
+        if manifest.virtual:
+            for what in virtual.trouble(manifest.virtual, index):
+                raise BadInput(f"{folder}, {split}, {what}: {AGAIN}.")
+            done += len(index)
+            progress("Verifying", done, total)
+        for count, trouble in map(partial(check_shard, localise), contents(folder, manifest, split, index)):
             if trouble:
                 raise BadInput(trouble)
             done += count
@@ -54,38 +56,11 @@ def _check_index(folder: Path, manifest: Manifest, split: str, index: Index) -> 
         )
 
 
-@dataclass(frozen=True)
-class Job:
-    shard: Shard
-    where: str
-    """Path or URL."""
-    position: np.ndarray
-    """In stored order, of the shard's images as they lie in it."""
-    index: Index
-    """Their entries."""
-    side: int | None
-    """Of every image, pixels, where all are square."""
-    ours: bool
-    """Whether we packed it, so that keys and labels can be foretold."""
-
-
-def _jobs(folder: Path, manifest: Manifest, split: str, index: Index) -> Iterator[Job]:
-    side = manifest.image_size if manifest.stored == SQUARE and not manifest.base else None
-    by_place = np.lexsort((index.offset, index.shard))
-    start = 0
-    for shard in manifest.shards[split]:
-        rows = by_place[start : start + shard.samples]
-        own = Index(index.rows[rows], index.sets and index.sets.take(rows))
-        yield Job(shard, manifest.place(folder, shard), rows, own, side, not manifest.base)
-        start += shard.samples
-
-
-def check_shard(localise: Callable[[str], Path], job: Job) -> tuple[int, str]:
+def check_shard(localise: Localise, job: Contents) -> tuple[int, str]:
     """One task: images checked and, if there is one, the sentence about the first that is bad."""
     try:
-        path = localise(job.where)
-        whole = sha256(path) == job.shard.sha256
-        with path.open("rb") as file:
+        with localise(job.where) as path, path.open("rb") as file:
+            whole = sha256(path) == job.shard.sha256
             for k in range(len(job.index)):
                 if trouble := _trouble(file.fileno(), job, k, whole):
                     return k, f"Shard {job.where}, key {_key(file.fileno(), job, k)}: the image {trouble}; {AGAIN}."
@@ -97,7 +72,7 @@ def check_shard(localise: Callable[[str], Path], job: Job) -> tuple[int, str]:
     return 0, f"Shard {job.where} {'is not the one that was indexed' if ended else 'has no end block'}: {AGAIN}."
 
 
-def _trouble(file: int, job: Job, k: int, whole: bool) -> str:
+def _trouble(file: int, job: Contents, k: int, whole: bool) -> str:
     """What is wrong with one image, or with its header or label."""
     row = job.index.rows[k]
     offset, size = int(row["offset"]), int(row["size"])
@@ -117,7 +92,7 @@ def _trouble(file: int, job: Job, k: int, whole: bool) -> str:
     return ""
 
 
-def _is_packed(file: int, job: Job, k: int, data: bytes) -> bool:
+def _is_packed(file: int, job: Contents, k: int, data: bytes) -> bool:
     """Whether image and label lie there as they are packed."""
     label = int(job.index.label[k]) if job.index.sets is None else job.index.sets.of(k).tolist()
     item = Item(_key(file, job, k), "jpg" if data.startswith(b"\xff\xd8") else "png", data, label)
@@ -125,9 +100,8 @@ def _is_packed(file: int, job: Job, k: int, data: bytes) -> bool:
     return os.pread(file, len(packed), int(job.index.offset[k]) - BLOCK) == packed
 
 
-def _key(file: int, job: Job, k: int) -> str:
+def _key(file: int, job: Contents, k: int) -> str:
     """As the tar has it, where it came from elsewhere."""
     if job.ours:
         return f"{job.position[k]:09d}"
-    header = os.pread(file, BLOCK, int(job.index.offset[k]) - BLOCK)
-    return header[NAME].rstrip(b"\0").decode(errors="replace").partition(".")[0]
+    return key_at(file, int(job.index.offset[k]))

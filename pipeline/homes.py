@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from data_prep.executor import Executor
-from data_prep.prepare import find, prepare
+from data_prep.prepare import Prepared, find, prepare
 from data_prep.sources import Source
 from pipeline.errors import BadInput, nearest
 from pipeline.job import Home
@@ -19,13 +19,18 @@ def open_homes(config: Config, console: Console, map: Executor | None = None) ->
     """
     root = Path(config.placement.data).absolute()
     homes: dict[str, Home] = {}
+    made: dict[str, Prepared] = {}
     for name in in_order(config.data):
         source = config.data[name]
-        found = find(source, name, root)
+        against = {other: made[other] for other in source.distinct_from if other in made}
+        known = len(against) == len(source.distinct_from)
+        found = find(source, name, root, against) if known else None
         if found is None and map is not None:
             console.print(f"Preparing {name} ...", markup=False)
             with ProgressLine(console, name) as progress:
-                found = prepare(source, name, root, map, progress)
+                found = prepare(source, name, root, map, progress, against)
+        if found is not None:
+            made[name] = found
         homes[name] = Home(found[0], str(found[1]), source.on_bad_sample) if found else _declared(source, name)
     return {name: homes[name] for name in config.data}
 

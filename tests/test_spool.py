@@ -13,8 +13,9 @@ from listed import FileImage, ListedSource, Squares
 from pictures import picture
 
 from data_prep import spool
+from data_prep.make import SKIPPED
 from data_prep.manifest import open_index, read_manifest
-from data_prep.prepare import SKIPPED, find, prepare
+from data_prep.prepare import find, prepare
 from data_prep.sources import Record
 from pipeline.errors import BadInput
 from pipeline.subset import OnBadSample

@@ -156,6 +156,10 @@ class Source:
         """Where it reads; empty when nothing is read or nothing was named."""
         return ""
 
+    def origin(self) -> str:
+        """sha256 of where it reads, which is not to be told."""
+        return hashlib.sha256(self.location().encode()).hexdigest()
+
     def check(self, classes: list[str]) -> None:
         """Raises BadInput when what was found is not what the preset declares."""
 
