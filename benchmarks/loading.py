@@ -14,53 +14,26 @@ import importlib
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.loaders import BASE, RACES
 from benchmarks.processes import cpu_seconds, mebibytes
 from benchmarks.table import show
 
-BASE = "ImageFolder"
 SECONDS = 10.0
 """Longest stretch that is timed."""
 LEFT = 2
 """Batches of an epoch that are not timed: workers have read them before they are asked for, as at the start."""
-WORKS = {"photos": (224, 64), "cifar10": (32, 256)}
-"""Image size and batch."""
-
-
-@dataclass(frozen=True)
-class Loader:
-    module: str
-    """Of ``benchmarks.peers``."""
-    output: str = "float32"
-    options: dict[str, str] = field(default_factory=dict)
-
-
-LOADERS = {
-    BASE: Loader("imagefolder"),
-    "timm": Loader("timm_loader"),
-    "webdataset, PIL": Loader("tars", options={"decoder": "pil"}),
-    "webdataset, torchcodec": Loader("tars", options={"decoder": "torchcodec"}),
-    "litdata, PIL": Loader("litdata_chunks", options={"decoder": "pil"}),
-    "litdata, torchcodec": Loader("litdata_chunks", options={"decoder": "torchcodec"}),
-    "MosaicML, PIL": Loader("mosaicml", options={"decoder": "pil"}),
-    "MosaicML, torchcodec": Loader("mosaicml", options={"decoder": "torchcodec"}),
-    "ffcv": Loader("beton"),
-    "ImageFolder, uint8": Loader("imagefolder", "uint8"),
-    "webdataset, torchcodec, uint8": Loader("tars", "uint8", {"decoder": "torchcodec"}),
-    "litdata, torchcodec, uint8": Loader("litdata_chunks", "uint8", {"decoder": "torchcodec"}),
-    "MosaicML, torchcodec, uint8": Loader("mosaicml", "uint8", {"decoder": "torchcodec"}),
-    "ffcv, uint8": Loader("beton", "uint8"),
-}
 
 
 @dataclass(frozen=True)
@@ -127,21 +100,21 @@ def run_child(folder: Path, name: str, workers: str) -> None:
     from benchmarks.peers.work import Work
 
     torch.set_num_threads(1)
-    loader = LOADERS[name]
-    size, batch = WORKS[folder.name]
-    work = Work(folder, size, batch, loader.output)
+    race = RACES[folder.name]
+    loader = race.loaders[name]
+    work = Work(folder, race.size, race.batch, "uint8" if name.endswith("uint8") else "float32")
     module = importlib.import_module(f"benchmarks.peers.{loader.module}")
     if workers == "None":
         module.prepare(work, **loader.options)
         cost = Cost(0, 0, 0, 0, 0)
     else:
         images = len(work.samples())
-        cost = measure(lambda: module.loader(work, int(workers), **loader.options), batch, images, folder)
+        cost = measure(lambda: module.loader(work, int(workers), **loader.options), race.batch, images, folder)
     print(json.dumps(asdict(cost)), flush=True)
     os._exit(0)  # nobody waits for workers that have read ahead
 
 
-def race(folder: Path, names: list[str], workers: list[int], turns: int) -> dict[str, dict[int, list[Cost]]]:
+def run(folder: Path, names: list[str], workers: list[int], turns: int) -> dict[str, dict[int, list[Cost]]]:
     """Costs by loader and number of workers, a turn of all after a turn of all."""
     costs: dict[str, dict[int, list[Cost]]] = {}
     for name in names:
@@ -193,22 +166,22 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         return run_child(Path(sys.argv[2]), *sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for work in WORKS:
+    for work in RACES:
         parser.add_argument(f"--{work}", type=Path, metavar="SOURCE")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--workers", default="0,1,2")
-    parser.add_argument("--only", default="", help=f"part of a loader's name; {BASE} is always there")
+    parser.add_argument("--only", default="", help=f"regular expression of names; {BASE} is always there")
     arguments = parser.parse_args()
     workers = [int(w) for w in arguments.workers.split(",")]
-    names = [name for name in LOADERS if arguments.only in name or name == BASE]
-    for work in WORKS:
+    for work, race in RACES.items():
         if source := getattr(arguments, work):
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary) / work
                 folder.mkdir()
                 extract(source, folder)
-                costs = race(folder, names, workers, arguments.turns)
-                print(f"\n{work}, {WORKS[work][0]} px")
+                names = [name for name in race.loaders if re.search(arguments.only, name) or name == BASE]
+                costs = run(folder, names, workers, arguments.turns)
+                print(f"\n{work}, {race.size} px")
                 table(costs, workers)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 
-def pil(data: bytes) -> Image.Image:
+def pillow(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
@@ -17,4 +17,4 @@ def torchcodec(data: bytes) -> Any:
     return decode_jpeg(data)
 
 
-DECODERS: dict[str, Callable[[bytes], Any]] = {"pil": pil, "torchcodec": torchcodec}
+DECODERS: dict[str, Callable[[bytes], Any]] = {"pillow": pillow, "torchcodec": torchcodec}

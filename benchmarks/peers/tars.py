@@ -30,7 +30,7 @@ def loader(work: Work, workers: int, decoder: str) -> Iterable[Any]:
     shards = sorted(map(str, (work.folder / "tars").glob("*.tar")))
     images = webdataset.WebDataset(shards, shardshuffle=len(shards), seed=0).shuffle(1000)
     transform = work.transform()
-    if decoder == "pil":
+    if decoder == "pillow":
         images = images.decode("pil").to_tuple("jpg", "cls").map_tuple(transform, int)
     else:
         images = images.to_tuple("jpg", "cls").map_tuple(lambda data: transform(DECODERS[decoder](data)), int)
