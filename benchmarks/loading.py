@@ -30,7 +30,7 @@ from benchmarks.loaders import BASE, RACES
 from benchmarks.processes import cpu_seconds, mebibytes
 from benchmarks.table import show
 
-SECONDS = 10.0
+SECONDS = 6.0
 """Longest stretch that is timed."""
 LEFT = 2
 """Batches of an epoch that are not timed: workers have read them before they are asked for, as at the start."""
