@@ -60,7 +60,7 @@ def test_the_least_recently_used_is_let_go(paths: list[Path]) -> None:
     for number in (0, 1, 0, 2, 0, 1):
         files.get(number)
     assert opened == [0, 1, 2, 1]
-    assert files.numbers() == [0, 1]
+    assert list(files.opened()) == [0, 1]
 
 
 def test_a_file_that_is_let_go_stays_open_for_who_reads_it(paths: list[Path]) -> None:

@@ -265,7 +265,23 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(packed: Packed, tmp_path: 
         pass
 
 
-@pytest.mark.parametrize("url", ["pipe:cat /etc/passwd", "train.tar", "http://me:secret@host/train.tar"])
+@pytest.mark.parametrize("url", ["http:///nothing", "http://host:port/x", "http://" + "a" * 70 + "/x"])
+def test_an_address_without_a_host_is_one_sentence(url: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(BadInput, match=r"cannot be read \(the address is not valid"):
+        fetch(url, tmp_path / "x", 5.0)
+    assert time.monotonic() - began < 1.0
+
+
+def test_names_need_no_quoting(server: Faulty, tmp_path: Path) -> None:
+    server.objects["/a%20b/%C3%A9%2B.json?x=1&y=%20"] = b"{}"
+    fetch(f"{server.address}/a b/é%2B.json?x=1&y= ", tmp_path / "x", DEADLINE)
+    assert (tmp_path / "x").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[x/train.tar", "pipe:cat /etc/passwd", "train.tar", "http://me:secret@host/train.tar"]
+)
 def test_an_address_that_is_none_is_one_sentence(url: str, packed: Packed, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         ShardCache([url], packed.shards[:1], tmp_path, 1, 1.0)

@@ -202,6 +202,30 @@ def test_a_shard_is_here_before_it_is_needed(server: Faulty, packed: Packed, tmp
     assert len(server.gets()) == 8
 
 
+@pytest.mark.parametrize("fits", [4, 5, 8])
+def test_ranks_that_share_windows_fetch_each_shard_once_an_epoch(
+    fits: int, server: Faulty, packed: Packed, tmp_path: Path
+) -> None:
+    """Windows of two shards, samples mixed within, every second one for each rank; two epochs in different orders."""
+    rng = random.Random(0)
+    order = rng.sample(range(8), 8) + rng.sample(range(8), 8)
+    with (
+        cache_of(server.address, packed, tmp_path, fits=fits) as first,
+        cache_of(server.address, packed, tmp_path, fits=fits) as second,
+    ):
+        first.prefetch(order, window=2)
+        second.prefetch(iter(order), window=2)
+        for start in range(0, 16, 2):
+            window = [(number, place) for number in order[start : start + 2] for place in packed.places[number]]
+            rng.shuffle(window)
+            for turn, (number, (offset, size)) in enumerate(window):
+                data = (first, second)[turn % 2].read(number, offset, size)
+                assert data == packed.data[number][offset : offset + size]
+                time.sleep(0.0005)
+    print(order, [int(r.path[-9:-4]) for r in server.gets()])
+    assert len(server.gets()) <= (16 if fits < 8 else 8)
+
+
 def test_ahead_of_need_a_failure_waits_until_it_is_needed(
     server: Faulty, packed: Packed, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -239,7 +263,10 @@ def test_a_limit_below_a_window_makes_progress(
     random.Random(0).shuffle(places)
     with cache_of(server.address, packed, tmp_path, fits=fits) as cache:
         if plan != "none":
-            cache.prefetch(range(8) if plan == "uses" else [number for number, _ in places])
+            if plan == "uses":
+                cache.prefetch(range(8), window=8)
+            else:
+                cache.prefetch([number for number, _ in places])
         for number, (offset, size) in places:
             assert cache.read(number, offset, size) == packed.data[number][offset : offset + size]
             assert here(tmp_path) <= max(1, fits)

@@ -56,10 +56,10 @@ class OpenFiles:
         with self._lock:
             self._open.clear()
 
-    def numbers(self) -> list[int]:
+    def opened(self) -> dict[int, Descriptor]:
         """Least recently used first."""
         with self._lock:
-            return list(self._open)
+            return dict(self._open)
 
 
 class ShardFiles:

@@ -59,8 +59,8 @@ class ShardCache:
             self._folder = Folder(folder)
         except OSError as error:
             raise _unwritable(folder, error) from error
-        self._files = OpenFiles(self._opened)
         self._upcoming = Upcoming([shard.bytes for shard in shards], limit_bytes)
+        self._files = OpenFiles(self._opened)
         self._closed, self._news = threading.Event(), threading.Condition()
         self._told = 0
         self._here: set[int] = set()
@@ -71,24 +71,24 @@ class ShardCache:
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Fewer bytes than ``size`` where the shard ends early. Raises BadInput when the shard does not come."""
         if self._upcoming.read(shard):
-            self._here.discard(shard)
-            self._tell()
+            self._move_on()
         return self._files.get(shard).read(offset, size)
 
-    def prefetch(self, sequence: Iterable[int]) -> None:
-        """Fetch ahead in this order of shards, from the present position on; may be endless. Replaces an earlier one.
+    def prefetch(self, sequence: Iterable[int], window: int = 1) -> None:
+        """Fetch ahead in this order, from the present position on: one entry for each use of a shard, which may be a
+        hundred reads; ``window`` entries at a time are in use together. May be endless. Replaces an earlier plan.
 
-        It follows by itself how far reading has come (see ``upcoming``).
+        Reading is followed by what is read. The limit should be two windows at least.
         """
-        self._upcoming.follow(sequence)
+        self._upcoming.follow(sequence, window)
+        self._here.clear()
         if not self._prefetchers and not self._closed.is_set():
             self._prefetchers = [
                 threading.Thread(target=self._fetch_ahead, name="prefetch", daemon=True) for _ in range(PREFETCHERS)
             ]
             for thread in self._prefetchers:
                 thread.start()
-        self._here.clear()
-        self._tell()
+        self._move_on()
 
     def renew(self, shard: int) -> None:
         """For a reader to whom a sample looks damaged: fetch the shard again unless the copy here is certainly whole.
@@ -106,7 +106,7 @@ class ShardCache:
 
     def close(self) -> None:
         self._closed.set()
-        self._tell()
+        self._move_on()
         for thread in self._prefetchers:
             thread.join(1.0)  # they are daemons: one that waits for a silent server is left behind
         self._files.clear()
@@ -122,10 +122,10 @@ class ShardCache:
                 if (said := self._folder.failure(name, since)) is not None:
                     raise BadInput(said)
                 if (part := self._folder.claim(name)) is not None:
-                    fits = self._make_room(self._limit, name)
+                    fits = self._make_room(self._limit, shard)
                     found = self._fetched(shard, part, self._verify or verify, NEVER)
                     if not fits:  # beside what was coming just then
-                        self._make_room(self._limit, name)
+                        self._make_room(self._limit, shard)
                     return found
                 if (now := self._folder.progress(name)) != seen:
                     seen, moved = now, time.monotonic()
@@ -151,7 +151,7 @@ class ShardCache:
                     self._folder.publish(name, part)
                     return part
                 except OSError as error:
-                    if error.errno not in FULL or not self._make_room(self._folder.used() - 1, name):
+                    if error.errno not in FULL or not self._make_room(self._folder.used() - 1, shard):
                         raise
         except BaseException as error:
             if isinstance(error, BadInput):
@@ -159,21 +159,38 @@ class ShardCache:
             self._folder.give_up(part)
             raise
 
-    def _make_room(self, limit: int, spared: str) -> bool:
-        order = {shard: place for place, shard in enumerate(self._files.numbers())}
-
-        def worth(entry: Entry) -> tuple:
-            shard = self._numbers.get(entry.name, -1)
-            recent = (1, order[shard]) if shard in order else (0, self._folder.opened(entry.name))
-            return (*self._upcoming.keep(shard), *recent)
-
-        def let_go(name: str) -> None:
-            shard = self._numbers.get(name, -1)
-            self._here.discard(shard)
-            if self._upcoming.keep(shard) < (2,):
+    def _move_on(self) -> None:
+        """A window begins: let go of what is over, and fetch what fits now."""
+        for shard, file in self._files.opened().items():
+            if shard in self._upcoming.before:
+                self._folder.give_up(file)  # others may evict it; a thread that is late can read it still
+            elif shard not in self._upcoming.present:
                 self._files.drop(shard)
+        with self._news:
+            self._here -= self._upcoming.before
+            self._told += 1
+            self._news.notify_all()
 
-        return self._folder.make_room(limit, worth, let_go, spared)
+    def _make_room(self, limit: int, coming: int, ahead: bool = False) -> bool:
+        """For a shard that comes; if it does so ahead of need, only in place of what is needed later than it."""
+        worth, order = self._upcoming.keep(coming), {shard: k for k, shard in enumerate(self._files.opened())}
+
+        def victims(entries: list[Entry]) -> list[Entry]:
+            found = []
+            for entry in entries:
+                shard = self._numbers.get(entry.name, -1)
+                keep = self._upcoming.keep(shard)
+                if shard == coming or (ahead and keep >= worth):
+                    continue
+                recent = (1, order[shard]) if shard in order else (0, self._folder.opened(entry.name))
+                found.append((*keep, *recent, entry))
+                if shard in order and shard not in self._upcoming.present and shard not in self._upcoming.before:
+                    self._files.drop(shard)
+            return [entry for *_, entry in sorted(found)]
+
+        enough, evicted = self._folder.make_room(limit, victims, force=not ahead)
+        self._here -= {self._numbers.get(name, -1) for name in evicted}
+        return enough
 
     def _fetch_ahead(self) -> None:
         while not self._closed.is_set():
@@ -185,7 +202,7 @@ class ShardCache:
     def _fetch_next(self) -> float | None:
         """Fetch the first shard that is planned, fits and is not here; if there is none, seconds until there may be."""
         pause = IDLE_SECONDS
-        for shard in self._upcoming.wanted():
+        for shard in self._upcoming.wanted(self._here):
             with self._news:
                 if shard in self._here or shard in self._coming:
                     continue
@@ -205,7 +222,7 @@ class ShardCache:
             if not self._folder.has(name):
                 if (part := self._folder.claim(name)) is None:
                     return False
-                if not self._make_room(self._limit, name):
+                if not self._make_room(self._limit, shard, ahead=True):
                     self._folder.withdraw(name, part)
                     return False
                 self._fetched(shard, part, self._verify, self._closed)
@@ -215,11 +232,6 @@ class ShardCache:
             log.warning("A shard was not fetched ahead of need, when it is tried again: %s", brief(error))
         self._here.add(shard)
         return True
-
-    def _tell(self) -> None:
-        with self._news:
-            self._told += 1
-            self._news.notify_all()
 
 
 def _name(wanted: Wanted) -> str:

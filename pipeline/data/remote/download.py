@@ -40,7 +40,10 @@ class Wanted:
     """A tar: ends in the end-of-archive block, which is all that tells a whole one where no sha256 is known."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError as error:
+            raise BadInput(f"{self.url!r} is no address ({error}): mend it.") from error
         if "://" not in self.url:
             raise BadInput(f"{self.url!r} is no address: it begins with a protocol, such as s3:// or https://.")
         if parts.username or parts.password:

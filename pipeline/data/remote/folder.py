@@ -80,9 +80,9 @@ class Folder:
         self.file(name, "part").unlink(missing_ok=True)
         self.give_up(part)
 
-    def give_up(self, part: Descriptor) -> None:
-        """Let others try, also while an error that is being handled keeps the descriptor alive."""
-        fcntl.flock(part.number, fcntl.LOCK_UN)
+    def give_up(self, file: Descriptor) -> None:
+        """Hold it no longer, though the descriptor lives on: in an error that is handled, or for a late reader."""
+        fcntl.flock(file.number, fcntl.LOCK_UN)
 
     def fail(self, name: str, sentence: str) -> None:
         """Tell who waits for this shard that it will not come."""
@@ -117,24 +117,23 @@ class Folder:
         return sum(entry.bytes for entry in self._entries())
 
     def make_room(
-        self, limit: int, worth: Callable[[Entry], tuple], let_go: Callable[[str], None], spared: str = ""
-    ) -> bool:
-        """Evict what is worth least until ``limit`` bytes are used: first what nobody reads, then also what is read.
+        self, limit: int, victims: Callable[[list[Entry]], list[Entry]], force: bool
+    ) -> tuple[bool, set[str]]:
+        """Evict until ``limit`` bytes are used: victims in their order, if nobody reads them; with force, then any.
 
-        ``let_go`` is told what this process should read no longer. False when it is not enough.
+        Whether that is enough, and what was evicted.
         """
+        gone: set[str] = set()
         with self._locked():
-            entries = sorted((e for e in self._entries() if e.name != spared), key=worth)
-            excess, evicted = self.used() - limit, set[str]()
-            for entry, read_or_not in ((entry, last) for last in (False, True) for entry in entries):
-                if excess <= 0:
-                    break
-                if entry.name not in evicted:
-                    let_go(entry.name)
-                    if self._evict(entry.name, read_or_not):
+            entries = self._entries()
+            excess = sum(entry.bytes for entry in entries) - limit
+            ordered = victims(entries) if excess > 0 else []
+            for forced in (False, True) if force else (False,):
+                for entry in ordered:
+                    if excess > 0 and entry.name not in gone and self._evict(entry.name, forced):
                         excess -= entry.bytes
-                        evicted.add(entry.name)
-            return excess <= 0
+                        gone.add(entry.name)
+        return excess <= 0, gone
 
     def discard(self, name: str, shard: Descriptor) -> None:
         """Unlink this copy of a shard."""
@@ -142,7 +141,7 @@ class Folder:
             if _is(path := self.file(name, "tar"), shard):
                 path.unlink()
 
-    def _evict(self, name: str, read_or_not: bool) -> bool:
+    def _evict(self, name: str, forced: bool) -> bool:
         """What is being fetched stays in any case."""
         gone = False
         for kind in ("tar", "part"):
@@ -153,7 +152,7 @@ class Folder:
             except FileNotFoundError:
                 continue
             except BlockingIOError:
-                if kind == "part" or not read_or_not:
+                if kind == "part" or not forced:
                     return gone
             path.unlink()
             gone = True

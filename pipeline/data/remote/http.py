@@ -9,14 +9,15 @@ import base64
 import os
 import re
 import ssl
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache, partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
 from socket import socket
 from typing import NamedTuple, cast
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import fsspec
@@ -29,6 +30,9 @@ BLOCK = 256 * 2**10
 SMALL = 64 * 2**10
 """Bytes of an answer that are worth reading to keep its connection."""
 REDIRECTS = 5
+IDLE_SECONDS = 60.0
+"""A connection that was kept longer may be dead without a sign, which costs the patience for a stall to find out."""
+SAFE = "!#$%&'()*+,/:;=?@[]~"
 TRANSIENT = {408, 425, 429}
 """These and all 5xx may be answered otherwise another time."""
 
@@ -41,7 +45,7 @@ class Line(NamedTuple):
     """The connection forgets it once it knows that the server will close it."""
 
 
-_idle: defaultdict[tuple[str, str], list[HTTPConnection]] = defaultdict(list)
+_idle: defaultdict[tuple[str, str], list[tuple[float, HTTPConnection]]] = defaultdict(list)
 os.register_at_fork(after_in_child=_idle.clear)  # two processes must not talk over one connection
 
 
@@ -55,7 +59,7 @@ def open_http(url: str, start: int, version: str, clock: Clock) -> Body:
         asked["If-Range"] = version
     try:
         line, response = _get(url, asked, clock)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise _mapped(error) from error
     try:
         begins, size = _span(response, start)
@@ -110,6 +114,8 @@ def _get(url: str, headers: dict[str, str], clock: Clock) -> tuple[Line, HTTPRes
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or (first.scheme, parts.scheme) == ("https", "http"):
             raise Refused(f"the server redirects to {parts.scheme!r}, which is not followed")
+        if not parts.hostname:
+            raise InvalidURL("it names no host")
         mine = own if parts.netloc == first.netloc else {}
         line, response = _ask(parts, {"Accept-Encoding": "identity", **mine, **headers}, clock)
         if response.status not in (301, 302, 303, 307, 308) or not (target := response.headers.get("Location")):
@@ -122,16 +128,19 @@ def _get(url: str, headers: dict[str, str], clock: Clock) -> tuple[Line, HTTPRes
 def _ask(parts: SplitResult, headers: dict[str, str], clock: Clock) -> tuple[Line, HTTPResponse]:
     """One request, over a connection that was kept if there is one. Raises OSError, HTTPException."""
     origin, proxy = (parts.scheme, parts.netloc), _proxy(parts)
-    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    target = quote(urlunsplit(("", "", parts.path or "/", parts.query, "")), safe=SAFE)
     if proxy is not None and parts.scheme == "http":
         target, headers = f"http://{parts.netloc}{target}", {**headers, **_proxy_login(proxy)}
     while True:
         try:
-            connection, fresh = _idle[origin].pop(), False
+            since, connection = _idle[origin].pop()
+            fresh = False
         except IndexError:
-            connection, fresh = _connection(parts, proxy), True
+            since, connection, fresh = time.monotonic(), _connection(parts, proxy), True
         try:
             connection.timeout = clock.patience()
+            if time.monotonic() - since > IDLE_SECONDS:
+                connection.close()
             if connection.sock is None:
                 connection.connect()
             line = Line(origin, connection, cast(socket, connection.sock))
@@ -151,7 +160,7 @@ def _release(line: Line, response: HTTPResponse) -> None:
             response.read()
         if response.length == 0 or response.isclosed():
             response.close()
-            _idle[line.origin].append(line.connection)
+            _idle[line.origin].append((time.monotonic(), line.connection))
             return
     response.close()
     line.connection.close()
@@ -194,9 +203,11 @@ def _own_headers() -> dict[str, str]:
     return {**conf.get("http", {}).get("headers", {}), **conf.get("https", {}).get("headers", {})}
 
 
-def _mapped(error: OSError | HTTPException) -> Dropped | Refused:
+def _mapped(error: OSError | HTTPException | ValueError) -> Dropped | Refused:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Refused(f"its certificate is not trusted ({error.verify_message})")
+    if isinstance(error, (ValueError, InvalidURL)):
+        return Refused(f"the address is not valid ({error})")
     if isinstance(error, TimeoutError):
         return Dropped("it fell silent")
     if isinstance(error, ConnectionRefusedError):
