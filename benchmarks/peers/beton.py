@@ -1,5 +1,7 @@
 """ffcv: photos re-encoded by it at quality 90, small images raw. Its threads are its workers, of which it needs one."""
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
 from collections.abc import Iterable
 from typing import Any
 

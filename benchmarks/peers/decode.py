@@ -1,5 +1,7 @@
 """JPEG bytes to what torchvision's transforms take, by the decoder that a row names."""
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
 import io
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """litdata: JPEG bytes in its optimised chunks, streamed from the local disk."""
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """MosaicML streaming: JPEG bytes in MDS shards on the local disk."""
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
 from collections.abc import Iterable
 from typing import Any
 

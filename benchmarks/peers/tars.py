@@ -1,5 +1,7 @@
 """webdataset as its documentation has it: shuffled shards and a shuffle buffer, batched in the worker."""
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
 from collections.abc import Iterable
 from typing import Any
 

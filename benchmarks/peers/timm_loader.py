@@ -1,5 +1,7 @@
 """timm's create_loader with its prefetcher, which collates uint8 and normalises whole batches, on the CPU."""
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
 from collections.abc import Iterable
 from typing import Any
 

@@ -135,9 +135,8 @@ class RemoteImages(StoredImages):
 
     def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
         """Raises BadInput where they need more shards at once than the node keeps, for every image would fetch one."""
-        nearest = list(islice(stretches, mixed))
-        numbers = {number for stretch in nearest for number in self._shards_of(*stretch)}
-        size = sum(self.shards[number].bytes for number in numbers)
+        nearest = [number for stretch in islice(stretches, mixed) for number in self._shards_of(*stretch)]
+        size = sum(self.shards[number].bytes for number in set(nearest))
         if size > self.limit:
             raise BadInput(
                 f"Images that are mixed with one another lie in {size / 2**30:.3g} GiB of shards, but "
@@ -146,7 +145,8 @@ class RemoteImages(StoredImages):
                 "study.shuffle_window to a few (of archives indexed in place, with data.NAME.order=source)."
             )
         assert isinstance(self.files, ShardCache)
-        self.files.prefetch(number for s in chain(nearest, stretches) for number in self._shards_of(*s))
+        later = (number for stretch in stretches for number in self._shards_of(*stretch))
+        self.files.prefetch(chain(nearest, later), len(nearest))
 
     def _shards_of(self, begin: int, end: int) -> list[int]:
         return np.unique(self.index.shard[begin:end]).tolist()
