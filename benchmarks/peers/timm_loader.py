@@ -1,6 +1,6 @@
 """timm's create_loader with its prefetcher, which collates uint8 and normalises whole batches, on the CPU."""
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false, reportArgumentType=false
 
 from collections.abc import Iterable
 from typing import Any
