@@ -72,8 +72,8 @@ def _place(name: str, sources: dict[str, Source], ordered: list[str], above: tup
     for other in sources[name].distinct_from:
         if other not in sources:
             raise BadInput(
-                f"data.{name}.distinct_from names {other!r}, which is no data set of this command "
-                f"({nearest(other, sources)}): add it with data={name},{other}."
+                f"data.{name}.distinct_from names {other!r}, which is no data set of this command: "
+                f"{nearest(other, set(sources) - {name})}"
             )
         _place(other, sources, ordered, (*above, name))
     ordered.append(name)

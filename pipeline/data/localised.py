@@ -5,8 +5,6 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.remote import fetch
-
 
 @contextlib.contextmanager
 def localised(folder: Path, deadline_seconds: float, place: str) -> Iterator[Path]:
@@ -14,6 +12,8 @@ def localised(folder: Path, deadline_seconds: float, place: str) -> Iterator[Pat
     if "://" not in place:
         yield Path(place)
         return
+    from pipeline.data.remote import fetch
+
     path = folder / f"{uuid.uuid4().hex}.tar"
     try:
         fetch(place, path, deadline_seconds)
