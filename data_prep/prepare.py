@@ -58,8 +58,8 @@ def find(source: Source, name: str, root: Path, against: dict[str, Prepared] | N
 def _found(source: Source, manifest: Manifest, folder: Path) -> Prepared:
     if manifest.skipped and source.on_bad_sample is OnBadSample.fail:
         raise BadInput(
-            f"{manifest.skipped:,} images that cannot be read were left out of {folder} ({SKIPPED} lists them): set "
-            f"data.{manifest.name}.on_bad_sample=skip_and_count, or mend them, delete the folder and prepare again."
+            f"What cannot be read was left out of {folder}: {manifest.skipped:,} of its images, listed in {SKIPPED}; "
+            f"set data.{manifest.name}.on_bad_sample=skip_and_count, or mend them, delete the folder and prepare again."
         )
     return manifest.dataset(), folder
 
@@ -162,7 +162,7 @@ def _os_sentence(error: OSError, root: Path) -> str:
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return f"{where} is a file where a folder is needed: set placement.data to another folder."
     if error.errno == errno.ENOENT:
-        return f"{where} is gone: keep it there, on a file system that all workers see, and run the same command again."
+        return f"{where} is not there: it must stay while data are prepared, on a file system that all workers see."
     return (
         f"{where} cannot be read or written ({error.strerror or error}): mend the disk, and the same command continues."
     )

@@ -53,5 +53,5 @@ def trouble(drawing: dict[str, Any], index: Index) -> Iterator[str]:
         yield f"position {bad[0]}: the entry is not that of the image that would be drawn"
     _, first = np.unique(index.label, return_index=True)
     drawn = draw(drawing, index.label[first], index.offset[first])
-    if (blank := np.flatnonzero(drawn.reshape(len(first), -1).max(axis=1) == 0)).size:
+    if (blank := np.flatnonzero(~drawn.any(axis=(1, 2, 3)))).size:
         yield f"position {first[blank].min()}: the image is blank"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_prep.verify import verify
 from pipeline.errors import BadInput, brief
-from pipeline.homes import open_homes
+from pipeline.homes import localise_on, open_homes
 from pipeline.job import Home
 from pipeline.ledger import Ledger
 from pipeline.pool import Pool
@@ -38,7 +38,7 @@ def prepare(arguments: Namespace) -> int:
         for name, home in homes.items():
             if arguments.verify:
                 with ProgressLine(console, name) as progress:
-                    verify(Path(home.folder), pool.map, progress)
+                    verify(Path(home.folder), pool.map, progress, localise_on(config.placement))
             _print_home(name, home, arguments.verify)
     if arguments.bench:
         from pipeline.bench import bench

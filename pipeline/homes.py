@@ -1,14 +1,18 @@
 """Homes: the data sets of a command, found, or made first."""
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from data_prep.executor import Executor
+from data_prep.localise import Localise
 from data_prep.prepare import Prepared, find, prepare
 from data_prep.sources import Source
+from pipeline.data.localised import localised
 from pipeline.errors import BadInput, nearest
 from pipeline.job import Home
+from pipeline.placement import Placement
 from pipeline.progress import ProgressLine
 from pipeline.schema import Config
 
@@ -28,11 +32,17 @@ def open_homes(config: Config, console: Console, map: Executor | None = None) ->
         if found is None and map is not None:
             console.print(f"Preparing {name} ...", markup=False)
             with ProgressLine(console, name) as progress:
-                found = prepare(source, name, root, map, progress, against)
+                found = prepare(source, name, root, map, progress, against, localise_on(config.placement))
         if found is not None:
             made[name] = found
         homes[name] = Home(found[0], str(found[1]), source.on_bad_sample) if found else _declared(source, name)
     return {name: homes[name] for name in config.data}
+
+
+def localise_on(placement: Placement) -> Localise:
+    """Shards from elsewhere, for a task, on the disk of its node."""
+    folder = Path(placement.cache_folder).absolute() / "passing"
+    return partial(localised, folder, placement.fetch_seconds)
 
 
 def _declared(source: Source, name: str) -> Home:
@@ -62,8 +72,8 @@ def _place(name: str, sources: dict[str, Source], ordered: list[str], above: tup
     for other in sources[name].distinct_from:
         if other not in sources:
             raise BadInput(
-                f"data.{name}.distinct_from names {other!r}, which is no data set of this command "
-                f"({nearest(other, sources)}): add it with data={name},{other}."
+                f"data.{name}.distinct_from names {other!r}, which is no data set of this command: "
+                f"{nearest(other, set(sources) - {name})}"
             )
         _place(other, sources, ordered, (*above, name))
     ordered.append(name)

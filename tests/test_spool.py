@@ -117,7 +117,7 @@ def test_bad_images_are_skipped_counted_and_listed_where_that_is_allowed(photos:
         [str(folder / "08.jpg"), "No such file or directory"],
     ]
     assert find(source, "x", tmp_path / "data") == (dataset, made)
-    with pytest.raises(BadInput, match=r"2 images .* were left out of .*data\.x\.on_bad_sample=skip_and_count"):
+    with pytest.raises(BadInput, match=r"left out of .*: 2 of its images, .*data\.x\.on_bad_sample=skip_and_count"):
         find(ListedSource(listed=photos), "x", tmp_path / "data")
 
 

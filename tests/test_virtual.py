@@ -33,6 +33,10 @@ def test_it_has_an_index_and_no_shards(folder: Path) -> None:
     assert verify(folder) == 300
 
 
+def test_a_split_may_be_empty(tmp_path: Path) -> None:
+    assert verify(prepare(replace(SOURCE, val_share=0.0, test_share=0.0), "f", tmp_path)[1]) == 300
+
+
 def test_it_holds_every_image_once_in_proportional_prefixes(folder: Path) -> None:
     places = [
         (int(row["label"]), int(row["offset"]))
