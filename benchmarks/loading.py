@@ -127,6 +127,8 @@ def run(folder: Path, names: list[str], workers: list[int], turns: int) -> dict[
             costs[name][w].append(cost)
         elif not costs[name][w]:
             print(f"{name} with {w} workers: {cost}")
+    if not any(costs.get(BASE, {}).values()):
+        sys.exit(f"Nothing to compare with: {BASE} gave no batch. Are there some thousand images?")
     return costs
 
 

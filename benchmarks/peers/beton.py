@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from ffcv.fields import IntField, RGBImageField
-from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
-from ffcv.loader import Loader, OrderOption
-from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, RandomTranslate, ToTensor, ToTorchImage
-from ffcv.writer import DatasetWriter
+from ffcv.fields import IntField, RGBImageField  # type: ignore
+from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder  # type: ignore
+from ffcv.loader import Loader, OrderOption  # type: ignore
+from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, RandomTranslate, ToTensor, ToTorchImage  # type: ignore
+from ffcv.writer import DatasetWriter  # type: ignore
 from torchvision.datasets import ImageFolder
 
 from benchmarks.peers.work import MEAN, STD, Work

@@ -5,7 +5,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-import litdata
+import litdata  # type: ignore
 import torch
 
 from benchmarks.peers.decode import DECODERS

@@ -5,7 +5,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-import streaming
+import streaming  # type: ignore
 import torch
 from torch.utils.data import DataLoader
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.data import create_dataset, create_loader
+from timm.data import ImageDataset, create_loader  # type: ignore
 from timm.data.transforms import ToNumpy
 from torchvision import transforms
 
@@ -18,7 +18,7 @@ def prepare(work: Work, **_: str) -> None:
 
 
 def loader(work: Work, workers: int) -> Iterable[Any]:
-    images = create_dataset("", str(work.files), is_training=True)
+    images = ImageDataset(str(work.files))
     made = create_loader(
         images,
         (3, work.size, work.size),
