@@ -104,13 +104,13 @@ def index_path(folder: Path, split: str) -> Path:
     return folder / f"{split}.index.npy"
 
 
-def _sets_path(folder: Path, split: str) -> Path:
+def sets_path(folder: Path, split: str) -> Path:
     return folder / f"{split}.labels.npz"
 
 
 def index_files(folder: Path, split: str) -> list[Path]:
     """Those that exist or must."""
-    return [index_path(folder, split), *(p for p in [_sets_path(folder, split)] if p.exists())]
+    return [index_path(folder, split), *(p for p in [sets_path(folder, split)] if p.exists())]
 
 
 def save_index(folder: Path, split: str, index: Index) -> str:
@@ -118,7 +118,7 @@ def save_index(folder: Path, split: str, index: Index) -> str:
     with durable.opened(index_path(folder, split)) as file:
         np.save(file, np.ascontiguousarray(index.rows, dtype=ROW), allow_pickle=False)
     if index.sets is not None:
-        with durable.opened(_sets_path(folder, split)) as file:
+        with durable.opened(sets_path(folder, split)) as file:
             np.savez(file, starts=index.sets.starts, ids=index.sets.ids)
     return _hash(index_files(folder, split))
 
@@ -129,8 +129,8 @@ def read_index(folder: Path, split: str, sha256: str) -> Index:
     try:
         rows = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         sets = None
-        if _sets_path(folder, split).exists():
-            with np.load(_sets_path(folder, split), allow_pickle=False) as stored:
+        if sets_path(folder, split).exists():
+            with np.load(sets_path(folder, split), allow_pickle=False) as stored:
                 sets = LabelSets(stored["starts"], stored["ids"])
         known = _digest(folder, split)
     except Exception as error:  # a damaged header or zip raises many kinds

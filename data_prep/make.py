@@ -10,6 +10,7 @@ import numpy as np
 from data_prep import durable
 from data_prep.adopt import adopt
 from data_prep.assemble import assemble
+from data_prep.bring import bring
 from data_prep.distinct import find_copies
 from data_prep.executor import Executor, Progress
 from data_prep.labels import Labels, resolve
@@ -18,7 +19,7 @@ from data_prep.manifest import Manifest
 from data_prep.pack import Shard
 from data_prep.part import Skipped
 from data_prep.shards import Packed, jobs, pack
-from data_prep.sources import FractalSource, Source, WebdatasetSource
+from data_prep.sources import FractalSource, PreparedSource, Source, WebdatasetSource
 from data_prep.splits import LEFT_OUT, check_classes, cut
 from data_prep.spool import Spool, fill
 from data_prep.virtual import make_virtual
@@ -38,6 +39,8 @@ def make(
     """``against``: folders of the data sets whose test images must not be in it. Raises BadInput, OSError."""
     if isinstance(source, WebdatasetSource):
         return adopt(source, name, work, map, progress, against, localise)
+    if isinstance(source, PreparedSource):
+        return bring(source, name, work, localise)
     if isinstance(source, FractalSource) and source.virtual:
         return make_virtual(source, name, work)
     return pack_up(source, name, work, map, progress, against, localise)

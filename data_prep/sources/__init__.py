@@ -6,6 +6,7 @@ from data_prep.sources.declared import DeclaredSource
 from data_prep.sources.digits import DigitsSource
 from data_prep.sources.fractal import FractalSource
 from data_prep.sources.images import ImageSource
+from data_prep.sources.prepared import PreparedSource
 from data_prep.sources.table import TableSource
 from data_prep.sources.torchvision import TorchvisionSource
 from data_prep.sources.webdataset import WebdatasetSource
@@ -18,6 +19,7 @@ SOURCES: dict[str, type[Source]] = {
     "table": TableSource,
     "torchvision": TorchvisionSource,
     "webdataset": WebdatasetSource,
+    "prepared": PreparedSource,
     "declared": DeclaredSource,
 }
 
@@ -30,6 +32,7 @@ __all__ = [
     "FractalSource",
     "ImageSource",
     "Order",
+    "PreparedSource",
     "Record",
     "Source",
     "Stored",
