@@ -166,8 +166,9 @@ class Download:
 
     def _restart(self, version: str) -> None:
         """From nothing, of this version. In this order, so that bytes and version agree wherever it is killed."""
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
+        if self._have:  # ext4 writes a file to disk at once, in our time, when it was truncated
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
         self._tag.write_text(version)
         self._hash, self._hashed, self._have = hashlib.sha256(), 0, 0
 

@@ -43,11 +43,13 @@ class Upcoming:
             return False
         with self._lock:
             place = self._next(shard)
-            # Further on is not where reading has come to, but a read beside the plan.
-            begins = place is not None and place < self._end + max(self._window, self._reach)
-            if place is not None and begins:
-                self._move(place // self._window)
-            return begins
+            if place is None:
+                return False
+            if place >= self._end + max(self._window, self._reach) + self._strays * self._window:
+                self._strays += 1  # not where reading has come to, unless there are many of its kind
+                return False
+            self._move(place // self._window)
+            return True
 
     def wanted(self, here: Container[int] = ()) -> list[int]:
         """What to fetch, soonest first, as far as it fits with what is here already."""
@@ -72,7 +74,7 @@ class Upcoming:
 
     def _move(self, number: int) -> None:
         """To the window of this number."""
-        self._end = (number + 1) * self._window
+        self._end, self._strays = (number + 1) * self._window, 0
         missing = self._end + HORIZON * self._reach - self._count
         for place, shard in enumerate(islice(self._source, missing), self._count):
             self._places[int(shard)].append(place)
