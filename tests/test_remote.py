@@ -382,7 +382,7 @@ def test_nginx(packed: Packed, tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
     with nginx(packed.folder, tmp_path / "work") as address:
         with cache_of(address, packed, tmp_path / "cache", fits=3) as cache:
-            cache.prefetch(range(8))
+            cache.prefetch([number] for number in range(8))
             for number in range(8):
                 check(cache, packed, number)
         log = (tmp_path / "work" / "access.log").read_text()
