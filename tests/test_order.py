@@ -11,7 +11,7 @@ from data_prep import order as order_module
 from data_prep.order import held_out, permutation
 from data_prep.sources import Order
 from pipeline.data import order as visiting
-from pipeline.data.order import _enciphered, permuted, sample_ids, stretches
+from pipeline.data.order import _enciphered, permuted, sample_ids, windows
 from pipeline.subset import Subset
 
 COUNTS = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -224,13 +224,17 @@ def test_what_is_visited_next_is_known_ahead(n: int, block: int, window: int, dr
     subset, total = Subset("d" * 64, n, draw, block, window), 1200
     start = data.draw(st.integers(0, 2 * n))
     stop = start + data.draw(st.integers(1, 2 * n))
-    known = [set(range(low, high)) for low, high in stretches(subset, total, 0, start, stop)]
+    known = windows(subset, total, 0, start, stop)
     ids = sample_ids(subset, total, 0, start, stop).tolist()
-    assert set(ids) <= set().union(*known)
-    place = 0
-    for row in ids:  # in the order of visiting: never back by more than a window of blocks, each cut in two at most
-        ahead = next(k for k, stretch in enumerate(known) if k >= place - 2 * window and row in stretch)
-        place = max(place, ahead)
+    present: set[int] = set()
+    moves = 0
+    for row in ids:  # in the order of visiting: never back to a window that was left
+        while row not in present:
+            present = {row for low, high in next(known) for row in range(low, high)}
+            moves += 1
+        present.remove(row)
+    assert next(known, None) is None
+    assert moves <= -(-len(ids) // min(n, max(1, block * window))) + 2 * (1 + len(ids) // n)
 
 
 def test_few_blocks_are_in_use_at_once() -> None:

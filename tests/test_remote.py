@@ -1,5 +1,6 @@
 """Remote shards over real servers on loopback: whatever they do, the right bytes come or an error in time."""
 
+import random
 import shutil
 import subprocess
 import time
@@ -152,6 +153,23 @@ def test_goes_on_where_the_connection_was_dropped(server: Faulty, packed: Packed
     with cache_of(server.address, packed, tmp_path) as cache:
         check(cache, packed)
     assert [request.range for request in server.gets()] == [None, "bytes=9000-", "bytes=9000-", "bytes=16000-"]
+
+
+@pytest.mark.parametrize("faults", [[], [drop(1_000_001)], [stall(700_001)], [cut(900_000, told=False)]])
+@pytest.mark.parametrize("pace", [0.0, 0.0003])
+def test_a_body_of_many_blocks(faults: list[Fault], pace: float, server: Faulty, tmp_path: Path) -> None:
+    """So many that the kernel is told to wait for whole ones; then the connection goes on being used."""
+    data = random.Random(0).randbytes(2_000_003)
+    server.objects["/large"] = data
+    server.faults.extend(faults)
+    server.pace = pace
+    for _ in range(2):
+        fetch(f"{server.address}/large", tmp_path / "large", 5.0, 0.5)
+        assert (tmp_path / "large").read_bytes() == data
+    fetch(f"{server.address}/train-00000.tar", tmp_path / "small", 5.0, 0.5)
+    started = [int((request.range or "bytes=0-")[6:-1]) for request in server.gets("large")]
+    assert len(started) == 2 + len(faults)
+    assert not faults or started[1] > 400_000
 
 
 def test_one_connection_serves_many_shards(server: Faulty, packed: Packed, tmp_path: Path) -> None:
@@ -364,7 +382,7 @@ def test_nginx(packed: Packed, tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
     with nginx(packed.folder, tmp_path / "work") as address:
         with cache_of(address, packed, tmp_path / "cache", fits=3) as cache:
-            cache.prefetch(range(8))
+            cache.prefetch([number] for number in range(8))
             for number in range(8):
                 check(cache, packed, number)
         log = (tmp_path / "work" / "access.log").read_text()

@@ -153,7 +153,7 @@ def test_who_waits_for_a_process_that_hangs_is_told(server: Faulty, packed: Pack
 def test_close_does_not_wait_for_a_silent_server(server: Faulty, packed: Packed, tmp_path: Path) -> None:
     server.always = stall(100)
     cache = ShardCache([server.address + "/train-00000.tar"], packed.shards[:1], tmp_path, 10**9, 60.0)
-    cache.prefetch([0])
+    cache.prefetch([[0]])
     _until(lambda: here(tmp_path, "part") == 1)
     began = time.monotonic()
     cache.close()
@@ -181,7 +181,7 @@ def test_what_is_needed_latest_is_evicted(server: Faulty, packed: Packed, tmp_pa
     """Belady's order on 0 1 2 0 3 1 with room for two: 2 takes the place of 1, 3 that of 2, and 1 that of either."""
     order = [0, 1, 2, 0, 3, 1]
     with cache_of(server.address, packed, tmp_path, fits=2) as cache:
-        cache._upcoming.follow(order)  # as prefetch does, without its threads
+        cache._upcoming.follow([number] for number in order)  # as prefetch does, without its threads
         for number in order:
             check(cache, packed, number)
     assert [request.path[-5 - 1 : -4] for request in server.gets()] == [f"{k:02d}" for k in (0, 1, 2, 3, 1)]
@@ -190,7 +190,7 @@ def test_what_is_needed_latest_is_evicted(server: Faulty, packed: Packed, tmp_pa
 def test_a_shard_is_here_before_it_is_needed(server: Faulty, packed: Packed, tmp_path: Path) -> None:
     with cache_of(server.address, packed, tmp_path, fits=3) as cache:
         order = [5, 3, 1, 7, 0, 2, 6, 4]
-        cache.prefetch(iter(order))
+        cache.prefetch([number] for number in order)
         for place, number in enumerate(order):
             _until(lambda number=number: _is_here(cache, number))
             requests = len(server.gets())
@@ -213,8 +213,8 @@ def test_ranks_that_share_windows_fetch_each_shard_once_an_epoch(
         cache_of(server.address, packed, tmp_path, fits=fits) as first,
         cache_of(server.address, packed, tmp_path, fits=fits) as second,
     ):
-        first.prefetch(order, window=2)
-        second.prefetch(iter(order), window=2)
+        first.prefetch([order[k : k + 2] for k in range(0, 16, 2)])
+        second.prefetch(order[k : k + 2] for k in range(0, 16, 2))
         for start in range(0, 16, 2):
             window = [(number, place) for number in order[start : start + 2] for place in packed.places[number]]
             rng.shuffle(window)
@@ -231,7 +231,7 @@ def test_ahead_of_need_a_failure_waits_until_it_is_needed(
 ) -> None:
     del server.objects[f"/{packed.shards[1].name}"]
     with cache_of(server.address, packed, tmp_path) as cache:
-        cache.prefetch([0, 1, 2])
+        cache.prefetch([[0], [1], [2]])
         _until(lambda: _is_here(cache, 2))
         check(cache, packed, 0)
         check(cache, packed, 2)
@@ -254,23 +254,20 @@ def _until(true, seconds: float = 5.0) -> None:
 
 
 @pytest.mark.parametrize("fits", [0.5, 2])
-@pytest.mark.parametrize("plan", ["none", "samples", "uses"])
+@pytest.mark.parametrize("planned", [True, False])
 def test_a_limit_below_a_window_makes_progress(
-    plan: str, fits: float, server: Faulty, packed: Packed, tmp_path: Path
+    planned: bool, fits: float, server: Faulty, packed: Packed, tmp_path: Path
 ) -> None:
-    """Samples of eight shards in random order; with a plan of uses, evicted shards are read on while they are open."""
+    """Samples of eight shards in random order; where it is planned, evicted shards are read on while they are open."""
     places = [(number, place) for number in range(8) for place in packed.places[number][:10]]
     random.Random(0).shuffle(places)
     with cache_of(server.address, packed, tmp_path, fits=fits) as cache:
-        if plan != "none":
-            if plan == "uses":
-                cache.prefetch(range(8), window=8)
-            else:
-                cache.prefetch([number for number, _ in places])
+        if planned:
+            cache.prefetch([range(8)])
         for number, (offset, size) in places:
             assert cache.read(number, offset, size) == packed.data[number][offset : offset + size]
             assert here(tmp_path) <= max(1, fits)
-    assert plan != "uses" or len(server.gets()) < 40
+    assert not planned or len(server.gets()) < 40
 
 
 def test_what_others_read_is_evicted_last(server: Faulty, packed: Packed, tmp_path: Path) -> None:

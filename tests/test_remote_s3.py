@@ -84,7 +84,7 @@ def s3_cache(packed: Packed, folder: Path, **options) -> contextlib.AbstractCont
 
 def test_s3(bucket: Faulty, packed: Packed, tmp_path: Path) -> None:
     with s3_cache(packed, tmp_path, fits=3) as cache:
-        cache.prefetch(range(8))
+        cache.prefetch([number] for number in range(8))
         for number in range(8):
             check(cache, packed, number)
     assert len(bucket.gets("train")) == 8

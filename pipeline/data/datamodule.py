@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.data.augment import BOXES
 from pipeline.data.crop import draw_boxes
-from pipeline.data.order import sample_ids, stretches
+from pipeline.data.order import sample_ids, windows
 from pipeline.data.reader import Reader
 from pipeline.errors import BadInput
 from pipeline.placement import passes
@@ -154,13 +154,11 @@ class Batches:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _announce(self, begun: int) -> None:
-        """Tell the reader which stretches of the stored order are next."""
+        """Tell the reader what is next."""
         start = self.first * self.batch_size + begun // self.parts * self.batch_size
         stop = self.last * self.batch_size
         if start < stop:
-            self.reader.ahead(
-                stretches(self.subset, len(self.reader), self.seed, start, stop), max(1, self.subset.window)
-            )
+            self.reader.ahead(windows(self.subset, len(self.reader), self.seed, start, stop))
 
 
 class _Pending:

@@ -39,13 +39,17 @@ def sample_ids(subset: Subset, total: int, seed: int, start: int, stop: int) -> 
     return (ids + subset.replicate * n) % total
 
 
-def stretches(subset: Subset, total: int, seed: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Stretches (first, last + 1) of the stored order that samples ``start`` to ``stop - 1`` visit, in that order."""
+Window = list[tuple[int, int]]
+"""Stretches (first, last + 1) of the stored order whose samples are mixed with one another."""
+
+
+def windows(subset: Subset, total: int, seed: int, start: int, stop: int) -> Iterator[Window]:
+    """What samples ``start`` to ``stop - 1`` visit, in that order."""
     n, first = subset.samples, subset.replicate * subset.samples
     for epoch in range(start // n, -(-stop // n)):
         low, high = max(start, epoch * n) - epoch * n, min(stop, (epoch + 1) * n) - epoch * n
-        for begin, end in _epoch_stretches(subset, seed, epoch, low, high):
-            yield from _rotated(begin + first, end + first, total)
+        for window in _epoch_windows(subset, seed, epoch, low, high):
+            yield [part for begin, end in window for part in _rotated(begin + first, end + first, total)]
 
 
 def permuted(name: str, n: int, slots_B: np.ndarray) -> np.ndarray:
@@ -113,18 +117,18 @@ def _windowed(name: str, n: int, block: int, window: int, slots_B: np.ndarray) -
     return ids_B
 
 
-def _epoch_stretches(subset: Subset, seed: int, epoch: int, low: int, high: int) -> Iterator[tuple[int, int]]:
+def _epoch_windows(subset: Subset, seed: int, epoch: int, low: int, high: int) -> Iterator[Window]:
     n, block = subset.samples, subset.block
     if not 0 < block < n:
-        yield 0, n
+        yield [(0, n)]
         return
     window = max(1, subset.window)
     order, _, closes = _blocks(f"{subset.dataset}/{n}/{seed}/{epoch}", n, block, window)
     for w in range(
         int(np.searchsorted(closes, low, side="right")), int(np.searchsorted(closes, high - 1, "right")) + 1
     ):
-        for b in order[w * window : (w + 1) * window].tolist():
-            yield b * block, min(n, (b + 1) * block)
+        blocks = order[w * window : (w + 1) * window].tolist()
+        yield [(b * block, min(n, (b + 1) * block)) for b in blocks]
 
 
 def _rotated(begin: int, end: int, total: int) -> Iterator[tuple[int, int]]:

@@ -23,6 +23,8 @@ from data_prep.manifest import SQUARE, Manifest, open_index, read_manifest
 from pipeline.data.cached import Cached
 from pipeline.data.decoded import ENDING
 from pipeline.data.decoders import decoder
+from pipeline.data.order import Window
+from pipeline.data.remote import Unavailable
 from pipeline.data.stored import DrawnImages, Images, RemoteImages, StoredImages
 from pipeline.errors import BadInput
 from pipeline.placement import Backend
@@ -159,13 +161,13 @@ class Reader:
                 self._read(row, box, out_SS3)
         return self._labels_of(ids_B)
 
-    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
-        """Say where images will be asked for: stretches (first, last + 1) of the stored order, ``mixed`` at once.
+    def ahead(self, windows: Iterator[Window]) -> None:
+        """Say where images will be asked for next.
 
         Raises BadInput when shards from elsewhere cannot be read so, since a node may not keep that many.
         """
         if len(self.cached) < len(self):
-            self.images.ahead(stretches, mixed)
+            self.images.ahead(windows)
 
     def close(self) -> None:
         """Close the shards; what is in the decoded cache stays usable."""
@@ -240,6 +242,8 @@ class Reader:
             try:
                 attempt(place)
                 break
+            except Unavailable:
+                raise  # no fault of the image, and none of its neighbours would fare better
             except BadInput:
                 place = (place + 1) % len(self)
                 if self.reading.on_bad_sample is OnBadSample.fail or place == row:

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from data_prep.index import Index
 from data_prep.manifest import Manifest
 from pipeline.data.decoders import Box, Decoder, WrongSize
 from pipeline.data.files import ShardFiles
+from pipeline.data.order import Window
 from pipeline.data.remote import ShardCache
 from pipeline.errors import BadInput, brief
 
@@ -35,11 +36,8 @@ class Images(Protocol):
         whole image into ``out`` (H, W, 3). Raises BadInput, naming it."""
         ...
 
-    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
-        """What will be asked for next: (first, last + 1) of the stored order, ``mixed`` of them at once.
-
-        Raises BadInput when it cannot be.
-        """
+    def ahead(self, windows: Iterator[Window]) -> None:
+        """What will be asked for next. Raises BadInput when it cannot be."""
         ...
 
     def close(self) -> None: ...
@@ -60,7 +58,7 @@ class StoredImages:
         self._check_sizes()
         return ShardFiles([Path(self._where(number)) for number in range(len(self.shards))])
 
-    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+    def ahead(self, windows: Iterator[Window]) -> None:
         """All is here."""
 
     def read(self, row: int, box: Box | None, out: np.ndarray) -> None:
@@ -131,12 +129,21 @@ class RemoteImages(StoredImages):
 
     def _opened(self) -> Files:
         urls = [self._where(number) for number in range(len(self.shards))]
-        return ShardCache(urls, self.shards, self.cache, self.limit, self.deadline)
+        return ShardCache(urls, self.shards, self.cache, self.limit, self.deadline, verify=False)
 
-    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+    def _bytes(self, row: int, shard: int, offset: int, size: int, crc: int) -> bytes:
+        """Every image is checked here, at every read, for a third of what it costs to check the shards as they come."""
+        assert isinstance(self.files, ShardCache)
+        if zlib.crc32(data := self.files.read(shard, offset, size)) == crc:
+            return data
+        self.files.renew(shard)
+        return super()._bytes(row, shard, offset, size, crc)
+
+    def ahead(self, windows: Iterator[Window]) -> None:
         """Raises BadInput where they need more shards at once than the node keeps, for every image would fetch one."""
-        nearest = [number for stretch in islice(stretches, mixed) for number in self._shards_of(*stretch)]
-        size = sum(self.shards[number].bytes for number in set(nearest))
+        shards = (sorted({k for stretch in window for k in self._shards_of(*stretch)}) for window in windows)
+        nearest = next(shards, [])
+        size = sum(self.shards[number].bytes for number in nearest)
         if size > self.limit:
             raise BadInput(
                 f"Images that are mixed with one another lie in {size / 2**30:.3g} GiB of shards, but "
@@ -145,8 +152,7 @@ class RemoteImages(StoredImages):
                 "study.shuffle_window to a few (of archives indexed in place, with data.NAME.order=source)."
             )
         assert isinstance(self.files, ShardCache)
-        later = (number for stretch in stretches for number in self._shards_of(*stretch))
-        self.files.prefetch(chain(nearest, later), len(nearest))
+        self.files.prefetch(chain([nearest], shards))
 
     def _shards_of(self, begin: int, end: int) -> list[int]:
         return np.unique(self.index.shard[begin:end]).tolist()
@@ -166,7 +172,7 @@ class DrawnImages:
     def read(self, row: int, box: Box | None, out: np.ndarray) -> None:
         out[:] = self.draw(np.array([row]))[0]
 
-    def ahead(self, stretches: Iterator[tuple[int, int]], mixed: int) -> None:
+    def ahead(self, windows: Iterator[Window]) -> None:
         """Nothing is fetched."""
 
     def close(self) -> None:

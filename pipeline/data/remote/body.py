@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
+from pipeline.errors import BadInput
+
 STALL_SECONDS = 20.0
 
 
@@ -38,6 +40,10 @@ class Body:
     """In order. Raises Dropped, Changed. Ends early where the sender does."""
     close: Callable[[], None] = lambda: None
     """Must be called, whatever was read."""
+
+
+class Unavailable(BadInput):
+    """A shard does not come, or cannot be kept: which says nothing about the images in it."""
 
 
 class Refused(Exception):

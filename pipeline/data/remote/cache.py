@@ -8,13 +8,13 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from data_prep.pack import Shard
 from pipeline.data.files import Descriptor, OpenFiles
-from pipeline.data.remote.body import STALL_SECONDS, Clock, shown
+from pipeline.data.remote.body import STALL_SECONDS, Clock, Unavailable, shown
 from pipeline.data.remote.download import CHUNK, Download, Stopped, Wanted
 from pipeline.data.remote.folder import Entry, Folder
 from pipeline.data.remote.upcoming import Upcoming
@@ -66,21 +66,26 @@ class ShardCache:
         self._here: set[int] = set()
         """Of what is planned: what need not be looked for again until it is used."""
         self._coming: set[int] = set()
+        self._renewed: set[int] = set()
+        self._renewing = threading.Lock()
         self._prefetchers: list[threading.Thread] = []
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
-        """Fewer bytes than ``size`` where the shard ends early. Raises BadInput when the shard does not come."""
+        """Fewer bytes than ``size`` where the shard ends early.
+
+        Raises Unavailable when the shard does not come, BadInput when it is wrong, OSError when the copy is not read.
+        """
         if self._upcoming.read(shard):
             self._move_on()
         return self._files.get(shard).read(offset, size)
 
-    def prefetch(self, sequence: Iterable[int], window: int = 1) -> None:
-        """Fetch ahead in this order, from the present position on: one entry for each use of a shard, which may be a
-        hundred reads; ``window`` entries at a time are in use together. May be endless. Replaces an earlier plan.
+    def prefetch(self, windows: Iterable[Collection[int]]) -> None:
+        """Fetch ahead, from the present position on, the shards of each window: those that are in use together.
 
-        Reading is followed by what is read. The limit should be two windows at least.
+        May be endless, and replaces an earlier plan. Reading is followed by what is read. A limit of two windows lets
+        one be fetched while another is read.
         """
-        self._upcoming.follow(sequence, window)
+        self._upcoming.follow(windows)
         self._here.clear()
         if not self._prefetchers and not self._closed.is_set():
             self._prefetchers = [
@@ -93,16 +98,20 @@ class ShardCache:
     def renew(self, shard: int) -> None:
         """For a reader to whom a sample looks damaged: fetch the shard again unless the copy here is certainly whole.
 
-        Raises BadInput when what comes is not what the manifest says either.
+        Once a shard: what is wrong at its source stays so. Raises BadInput then, the first time.
         """
         name, sha256 = self._names[shard], self._wanted[shard].sha256
-        copy = self._folder.open(name)
-        whole = copy is not None and sha256 != "" and _sha256(copy) == sha256
-        if copy is not None and not whole:
-            self._folder.discard(name, copy)
-        self._files.drop(shard)
-        if not whole:
-            self._opened(shard, verify=True)
+        with self._renewing:
+            if shard in self._renewed:
+                return
+            self._renewed.add(shard)
+            copy = self._folder.open(name)
+            whole = copy is not None and sha256 != "" and _sha256(copy) == sha256
+            if copy is not None and not whole:
+                self._folder.discard(name, copy)
+            self._files.drop(shard)
+            if not whole:
+                self._opened(shard, verify=True)
 
     def close(self) -> None:
         self._closed.set()
@@ -120,7 +129,7 @@ class ShardCache:
                 if (found := self._folder.open(name)) is not None:
                     return found
                 if (said := self._folder.failure(name, since)) is not None:
-                    raise BadInput(said)
+                    raise Unavailable(said)
                 if (part := self._folder.claim(name)) is not None:
                     fits = self._make_room(self._limit, shard)
                     found = self._fetched(shard, part, self._verify or verify, NEVER)
@@ -130,7 +139,7 @@ class ShardCache:
                 if (now := self._folder.progress(name)) != seen:
                     seen, moved = now, time.monotonic()
                 elif time.monotonic() - moved > 2 * self._deadline:
-                    raise BadInput(
+                    raise Unavailable(
                         f"{shown(self._wanted[shard].url)} is being fetched by a process that has stopped, but holds "
                         f"{self._folder.file(name, 'part')}: end it."
                     )
@@ -247,8 +256,8 @@ def _sha256(file: Descriptor) -> str:
     return digest.hexdigest()
 
 
-def _unwritable(folder: Path, error: OSError) -> BadInput:
-    return BadInput(
+def _unwritable(folder: Path, error: OSError) -> Unavailable:
+    return Unavailable(
         f"The shard cache {folder} cannot be written ({error.strerror}): free space there, mend its rights, or choose "
         "another folder."
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from data_prep.pack import END
-from pipeline.data.remote.body import STALL_SECONDS, Body, Changed, Clock, Dropped, Refused, shown
+from pipeline.data.remote.body import STALL_SECONDS, Body, Changed, Clock, Dropped, Refused, Unavailable, shown
 from pipeline.data.remote.filesystem import open_filesystem
 from pipeline.data.remote.http import open_http
 from pipeline.errors import BadInput
@@ -85,7 +85,9 @@ class Download:
         self._have = os.lseek(file, 0, os.SEEK_END)
 
     def run(self) -> None:
-        """Raises BadInput within the deadline, OSError when the file cannot be written, Stopped."""
+        """Raises Unavailable within the deadline, BadInput when it is not what was wanted, OSError when the file cannot
+        be written, Stopped.
+        """
         url = shown(self.wanted.url)
         futile = wrong = 0
         while True:
@@ -93,7 +95,9 @@ class Download:
             try:
                 return self._attempt()
             except Refused as error:
-                raise BadInput(f"{url} cannot be read ({error}): mend the address or the rights to read it.") from error
+                raise Unavailable(
+                    f"{url} cannot be read ({error}): mend the address or the rights to read it."
+                ) from error
             except Wrong as error:
                 self._restart("")
                 reason, wrong = str(error), wrong + 1
@@ -110,7 +114,7 @@ class Download:
             futile = 0 if self._have > before else futile + 1
             wait = max(asked, min(FIRST_WAIT * 2**futile, LONGEST_WAIT) * random.uniform(0.5, 1.5))
             if wait > self.clock.left():
-                raise BadInput(
+                raise Unavailable(
                     f"{url} did not come within {self.clock.deadline_seconds:g} s ({reason}; {self._have} bytes had "
                     "come): mend the server or the way to it, or allow more time."
                 )
@@ -166,8 +170,9 @@ class Download:
 
     def _restart(self, version: str) -> None:
         """From nothing, of this version. In this order, so that bytes and version agree wherever it is killed."""
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
+        if self._have:  # ext4 writes a file to disk at once, in our time, when it was truncated
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
         self._tag.write_text(version)
         self._hash, self._hashed, self._have = hashlib.sha256(), 0, 0
 
