@@ -17,6 +17,7 @@ from data_prep.contents import Contents, contents, key_at
 from data_prep.digest import sha256
 from data_prep.executor import Executor, Progress, silent
 from data_prep.index import Index
+from data_prep.jpeg import plain_pixels
 from data_prep.localise import Localise, here
 from data_prep.manifest import SPLITS, Manifest, open_index, read_manifest
 from data_prep.pack import BLOCK, END, Item, archive
@@ -80,9 +81,7 @@ def _trouble(file: int, job: Contents, k: int, whole: bool) -> str:
     if len(data) < size or zlib.crc32(data) != int(row["crc"]):
         return "is cut off" if len(data) < size else "is damaged"
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            width, height = image.size
+        width, height = _decoded(data)
     except Exception as error:  # each of Pillow's decoders raises its own kinds
         return f"cannot be decoded ({str(error).rstrip('.') or type(error).__name__})"
     if (width, height) != (int(row["width"]), int(row["height"])) or job.side not in (None, width):
@@ -90,6 +89,15 @@ def _trouble(file: int, job: Contents, k: int, whole: bool) -> str:
     if job.ours and not whole and not _is_packed(file, job, k, data):
         return "has a damaged header or label"
     return ""
+
+
+def _decoded(data: bytes) -> tuple[int, int]:
+    """Width and height. Raises what Pillow raises."""
+    if (plain := plain_pixels(data, lambda width, height: True)) is not None:
+        return plain.size
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return image.size
 
 
 def _is_packed(file: int, job: Contents, k: int, data: bytes) -> bool:
