@@ -30,7 +30,7 @@ from benchmarks.loaders import BASE, RACES
 from benchmarks.processes import cpu_seconds, mebibytes
 from benchmarks.table import show
 
-SECONDS = 6.0
+SECONDS = 5.0
 """Longest stretch that is timed."""
 LEFT = 2
 """Batches of an epoch that are not timed: workers have read them before they are asked for, as at the start."""
@@ -125,6 +125,7 @@ def run(folder: Path, names: list[str], workers: list[int], turns: int) -> dict[
     for _, w, name in itertools.product(range(turns), workers, list(costs)):
         if isinstance(cost := child(folder, name, w), Cost):
             costs[name][w].append(cost)
+            print(f"{name} | {w} | {json.dumps(asdict(cost))}", file=sys.stderr, flush=True)
         elif not costs[name][w]:
             print(f"{name} with {w} workers: {cost}")
     if not any(costs.get(BASE, {}).values()):
