@@ -12,6 +12,7 @@ from data_prep.manifest import open_index, read_manifest
 from data_prep.prepare import prepare
 from data_prep.sources import FractalSource
 from data_prep.verify import verify
+from pipeline.data.reader import Reader, Reading
 from pipeline.errors import BadInput
 
 SOURCE = FractalSource(image_size=16, classes=6, per_class=50, points=256, test_share=0.1, virtual=True)
@@ -81,3 +82,19 @@ def test_a_virtual_set_is_another_than_the_stored_one_and_cannot_be_compared(fol
     assert prepare(replace(SOURCE, virtual=False), "f", tmp_path)[0].id != read_manifest(folder).dataset_id()
     with pytest.raises(BadInput, match=r"data\.f\.virtual=false"):
         prepare(replace(SOURCE, distinct_from=["x"]), "f", tmp_path, against={"x": prepare(SOURCE, "f", tmp_path)})
+
+
+@pytest.mark.parametrize("cache", [0, 2**30])
+def test_a_reader_draws_the_images_that_files_would_hold(folder: Path, tmp_path: Path, cache: int) -> None:
+    packed = prepare(replace(SOURCE, virtual=False), "f", tmp_path)[1]
+    drawn = Reader.open(folder, "train", Reading(cache_bytes=cache))
+    assert bool(drawn.cached) is bool(cache)
+    images, labels = drawn.gather(np.arange(240))
+    assert np.bincount(labels).tolist() == [40] * 6
+    known = {
+        image.tobytes()
+        for split in ("train", "val", "test")
+        for image in Reader.open(packed, split).gather(np.arange(len(open_index(packed, split))))[0]
+    }
+    assert {image.tobytes() for image in images} <= known and len({image.tobytes() for image in images}) == 240
+    assert np.array_equal(drawn.gather(np.array([7, 3]))[0], images[[7, 3]])
