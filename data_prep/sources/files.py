@@ -72,7 +72,7 @@ class FileSource(DeclaredFacts):
         """The path; ``what`` it should be and what the user may give ``instead`` are for the sentence."""
         if not self.path:
             raise BadInput(f"This data set needs files: give data.NAME.path={what}{instead}.")
-        path = Path(self.path).expanduser()
+        path = Path(self.path).expanduser().absolute()  # workers may have another working folder
         if not path.exists():
             raise BadInput(f"data path {self.path!r} does not exist: give {what}{instead}.")
         return path
