@@ -370,6 +370,10 @@ def test_a_small_object_is_fetched_with_the_same_patience(server: Faulty, tmp_pa
     fetch(f"{server.address}/set/dataset.json", path, DEADLINE)
     assert path.read_bytes() == b"{}"
     server.always = status(503)
+    server.always, server.ranges = cut(1, told=False), False
+    with pytest.raises(BadInput, match="the server does not say how long it is"):
+        fetch(f"{server.address}/set/dataset.json", path, 0.3)
+    server.always = status(503)
     with pytest.raises(BadInput, match=r"dataset.json did not come within 0\.3 s"):
         fetch(f"{server.address}/set/dataset.json", path, 0.3)
     assert [path.name for path in path.parent.iterdir()] == ["dataset.json"]

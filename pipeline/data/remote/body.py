@@ -38,6 +38,8 @@ class Body:
     """What changes when the object does (ETag, or when it was modified); "" where the server does not say."""
     blocks: Iterator[bytes]
     """In order. Raises Dropped, Changed. Ends early where the sender does."""
+    ends: bool = True
+    """Whether the end is marked, by a size or otherwise: else a body that was cut off looks like a whole one."""
     close: Callable[[], None] = lambda: None
     """Must be called, whatever was read."""
 

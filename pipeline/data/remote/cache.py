@@ -163,7 +163,7 @@ class ShardCache:
                     if error.errno not in FULL or not self._make_room(self._folder.used() - 1, shard):
                         raise
         except BaseException as error:
-            if isinstance(error, BadInput):
+            if isinstance(error, Unavailable):
                 self._folder.fail(name, str(error))
             self._folder.give_up(part)
             raise

@@ -144,6 +144,8 @@ class Download:
                 raise Stopped
             if self._have != size and self.clock.left() < 0:
                 raise Dropped("it is slow")
+        if size is None and not body.ends:
+            raise Dropped("the server does not say how long it is")
         if size is not None and self._have < size:
             raise Dropped("the connection closed early")
         if size is not None and self._have > size:

@@ -69,7 +69,8 @@ def open_http(url: str, start: int, version: str, clock: Clock) -> Body:
     except BaseException:
         _release(line, response)
         raise
-    return Body(begins, size, found, _blocks(line, response, begins, clock), partial(_release, line, response))
+    ends = response.length is not None or response.chunked
+    return Body(begins, size, found, _blocks(line, response, begins, clock), ends, partial(_release, line, response))
 
 
 def _span(response: HTTPResponse, start: int) -> tuple[int, int | None]:
