@@ -4,6 +4,7 @@ import datetime
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -94,7 +95,13 @@ def _install_counter(archs: Iterable[Arch]) -> None:
 def job_maker(prepared: Prepared, alone: bool = False) -> Callable[[Segment], Job]:
     """``alone``: for this process, which is one worker whatever the placement says."""
     config = prepared.config
-    placement = replace(config.placement, workers_per_trial=1) if alone else config.placement
+    own = config.placement
+    # Workers may have another working folder.
+    placement = replace(
+        own,
+        cache=str(Path(own.cache_folder).absolute()),
+        workers_per_trial=1 if alone else own.workers_per_trial,
+    )
     homes = {home.dataset.id: home for home in prepared.homes.values()}
 
     def make_job(segment: Segment) -> Job:
