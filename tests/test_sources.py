@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,16 @@ from hypothesis import strategies as st
 from pictures import class_folder, picture
 
 from data_prep.prepare import prepare
-from data_prep.sources import DeclaredSource, DigitsSource, FractalSource, ImageSource, Source
+from data_prep.sources import (
+    SOURCES,
+    DeclaredSource,
+    DigitsSource,
+    FractalSource,
+    ImageSource,
+    Source,
+    Stored,
+    WebdatasetSource,
+)
 from pipeline.errors import BadInput
 
 
@@ -74,9 +85,11 @@ def test_impossible_shares_are_refused(share: float) -> None:
 def test_sources_are_structured_configs() -> None:
     from omegaconf import OmegaConf
 
-    for kind in (FractalSource, DigitsSource, ImageSource):
+    for kind in SOURCES.values():
         config = OmegaConf.structured(kind)
         config.order = "balanced"
+        if kind is DeclaredSource:
+            config.samples = 1
         built = OmegaConf.to_object(config)
         assert isinstance(built, kind)
         assert built.order.name == "balanced"
@@ -92,3 +105,37 @@ def test_a_declared_data_set_has_facts_and_no_images(tmp_path: Path) -> None:
     for samples, classes in ((0, 5), (10, -1)):
         with pytest.raises(BadInput, match="declared data set"):
             DeclaredSource(samples=samples, classes=classes)
+
+
+def test_what_the_command_line_says_reaches_a_source() -> None:
+    from pipeline.config import load
+
+    words = ["data=table,torchvision,webdataset", "data.table.label_separator=|", "data.torchvision.dataset=DTD"]
+    words += ["+data.torchvision.options.partition=2", "data.webdataset.train=s3://bucket/x-{000..127}.tar"]
+    data = load(words).config.data
+    assert data["table"].label_separator == "|"  # type: ignore[attr-defined]
+    assert data["torchvision"].options == {"partition": 2}  # type: ignore[attr-defined]
+    assert data["webdataset"].train == "s3://bucket/x-{000..127}.tar"  # type: ignore[attr-defined]
+    assert data["torchvision"].fingerprint() != load(words[:3]).config.data["torchvision"].fingerprint()
+
+
+def test_archives_indexed_in_place_cannot_be_stored_otherwise() -> None:
+    with pytest.raises(BadInput, match="stored as they are"):
+        WebdatasetSource(stored=Stored.square)
+
+
+@pytest.mark.parametrize("kind", sorted(SOURCES))
+def test_every_source_without_anything_is_one_sentence_or_data(kind: str) -> None:
+    source = DeclaredSource(samples=1) if kind == "declared" else SOURCES[kind]()
+    assert isinstance(source.fingerprint(), str)
+    try:
+        next(iter(source.records()))
+    except BadInput as error:
+        assert str(error).endswith(".")  # noqa: PT017
+
+
+def test_planning_with_any_source_loads_nothing_heavy() -> None:
+    heavy = ("torch", "torchvision", "pandas", "pyarrow")
+    code = f"import sys, data_prep.sources\nprint([m for m in {heavy} if m in sys.modules])"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[]"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from data_prep.manifest import SPLITS
-from data_prep.sources.base import Record
+from data_prep.sources.base import Record, Stored
 from data_prep.sources.deferred import reading
 from data_prep.sources.files import DeclaredFacts, stats
 from data_prep.sources.places import absolute, exists, expand, is_url
@@ -24,6 +24,7 @@ class WebdatasetSource(DeclaredFacts):
     elsewhere: ClassVar[tuple[str, ...]] = (*DeclaredFacts.elsewhere, *SPLITS, "class_names")
     in_place: ClassVar[bool] = True
     """The archives are the shards; there is nothing to encode or pack."""
+    stored: Stored = Stored.original
     train: str = ""
     val: str = ""
     test: str = ""
@@ -36,6 +37,8 @@ class WebdatasetSource(DeclaredFacts):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.stored is not Stored.original:
+            raise BadInput("Archives that are indexed in place are stored as they are: leave out data.*.stored.")
         if not self.label_key or self.label_key == JSON:
             raise BadInput("data.*.label_key must be the ending of a member, such as cls, or json:FIELD.")
 
