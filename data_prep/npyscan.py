@@ -20,7 +20,7 @@ from data_prep.zipscan import DamagedZip, ZipMember
 
 PIECE = 2**20
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-BROKEN = (DamagedZip, zipfile.BadZipFile, zlib.error, EOFError, ValueError)
+BROKEN = (DamagedZip, zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, ValueError)
 
 
 @dataclass(frozen=True)

@@ -184,3 +184,18 @@ def test_any_changed_byte_of_an_npz_gives_the_right_data_or_one_sentence(
     if found is not None:
         assert places(found) == [("train", str(i)) for i in range(3)]
         assert all(np.array_equal(array(r), image) for r, image in zip(found, IMAGES, strict=True))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_changed_byte_of_an_npy_gives_data_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """An .npy has no checksum, so values may differ; but nothing else may happen."""
+    source = written(tmp_path_factory.mktemp("changed"), {"images": IMAGES, "labels": np.array(list("abc"))}, "folder")
+    path = Path(source.path) / data.draw(st.sampled_from(["images.npy", "labels.npy"]))
+    changed = bytearray(path.read_bytes())
+    changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(changed)
+    found = accepted(source.records)
+    assert found is None or len(found) == 3

@@ -157,3 +157,17 @@ def test_any_changed_byte_of_a_parquet_file_gives_the_right_data_or_one_sentence
     if found is not None:
         assert {encoded(r) for r in found} == {picture(0)}
         assert len(found) == 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_changed_byte_of_a_csv_gives_data_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("changed")
+    (root / "a.jpg").write_bytes(picture(0))
+    text = bytearray(b'path,label,split\na.jpg,"x",train\na.jpg,y,val\n"a.jpg",x|y,test\n')
+    text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    (root / "t.csv").write_bytes(text)
+    found = accepted(TableSource(path=str(root / "t.csv"), label_separator="|").records)
+    assert found is None or {encoded(record) for record in found} == {picture(0)}

@@ -11,6 +11,7 @@ has exactly one, they are classes.
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ LAYOUTS = (
 )
 """Key of images, its split in brackets; key of the labels that belong to them."""
 CHANNELS = (1, 3, 4)
+SURROGATES = (0xD800, 0xDFFF)
+"""Numbers of no character."""
 Part = tuple[list[str], StoredArray, np.ndarray]
 """Split of each image, or one for all; images; labels."""
 
@@ -167,6 +170,10 @@ def _split(cell: str, row: int) -> str:
 def _texts(array: np.ndarray) -> list[str]:
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise ValueError(f"an array {array.shape} of {array.dtype} lies where one of text, (N,), is needed")
+    if array.dtype.kind == "U" and array.dtype.itemsize:
+        code = np.ascontiguousarray(array).view(array.dtype.str[0] + "u4")
+        if ((code > sys.maxunicode) | ((code >= SURROGATES[0]) & (code <= SURROGATES[1]))).any():
+            raise ValueError(f"its text, an array {array.shape} of {array.dtype}, is damaged")
     return [str(cell, "utf-8") if isinstance(cell, bytes) else cell for cell in array.tolist()]
 
 
