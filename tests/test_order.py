@@ -234,7 +234,7 @@ def test_what_is_visited_next_is_known_ahead(n: int, block: int, window: int, dr
             moves += 1
         present.remove(row)
     assert next(known, None) is None
-    assert moves <= -(-len(ids) // min(n, max(1, block * window))) + 2 * (1 + len(ids) // n)
+    assert moves <= -(-len(ids) // min(n, block * window)) + 2 * (2 + len(ids) // n)
 
 
 def test_few_blocks_are_in_use_at_once() -> None:

@@ -164,9 +164,9 @@ def test_a_body_of_many_blocks(faults: list[Fault], pace: float, server: Faulty,
     server.faults.extend(faults)
     server.pace = pace
     for _ in range(2):
-        fetch(f"{server.address}/large", tmp_path / "large", 5.0, 0.5)
+        fetch(f"{server.address}/large", tmp_path / "large", 20.0, 1.5)
         assert (tmp_path / "large").read_bytes() == data
-    fetch(f"{server.address}/train-00000.tar", tmp_path / "small", 5.0, 0.5)
+    fetch(f"{server.address}/train-00000.tar", tmp_path / "small", 20.0, 1.5)
     started = [int((request.range or "bytes=0-")[6:-1]) for request in server.gets("large")]
     assert len(started) == 2 + len(faults)
     assert not faults or started[1] > 400_000
