@@ -59,6 +59,7 @@ def fetch(url: str, path: Path, deadline_seconds: float, stall_seconds: float = 
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         try:
+            os.fchmod(handle, 0o644)
             Download(Wanted(url), handle, Path(f"{name}.tag"), Clock(deadline_seconds, stall_seconds)).run()
             os.replace(name, path)
         finally:
@@ -112,7 +113,7 @@ class Download:
             except Dropped as error:
                 reason, asked = str(error), error.wait
             futile = 0 if self._have > before else futile + 1
-            wait = max(asked, min(FIRST_WAIT * 2**futile, LONGEST_WAIT) * random.uniform(0.5, 1.5))
+            wait = max(asked, min(FIRST_WAIT * 2 ** min(futile, 30), LONGEST_WAIT) * random.uniform(0.5, 1.5))
             if wait > self.clock.left():
                 raise Unavailable(
                     f"{url} did not come within {self.clock.deadline_seconds:g} s ({reason}; {self._have} bytes had "
