@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import draws
-from pipeline.data.augment import BOXES, COLOUR, CUTMIX, EITHER, MIXUP, RANDAUGMENT, augment, normalise
+from pipeline.data.augment import BOXES, COLOUR, CUTMIX, EITHER, MIXUP, RANDAUGMENT, augment, flip, normalise
 from pipeline.data.colour import colour_jitter
 from pipeline.data.crop import TRIES, draw_boxes, pad_crop, resized_crop
 from pipeline.data.randaugment import randaugment
@@ -31,6 +31,14 @@ def test_normalise_maps_bytes_to_minus_one_and_one() -> None:
 def test_without_augmentation_only_the_scale_changes() -> None:
     batch = images(5)
     assert torch.equal(augment(batch, 0, torch.arange(5), Recipe(crop_padding=0, flip=False)), normalise(batch))
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_flips_mirror_those_that_are_drawn(size: int) -> None:
+    batch, mirrored = images(6, size), torch.tensor([0, 1, 1, 0, 1, 0])
+    turned = flip(batch, mirrored)
+    assert torch.equal(turned, torch.where(mirrored.bool()[:, None, None, None], batch.flip(3), batch))
+    assert turned.is_contiguous(memory_format=torch.channels_last)
 
 
 @given(st.integers(1, 40), st.integers(0, 2**40), st.integers(0, 2**31), st.integers(0, 3), st.booleans())

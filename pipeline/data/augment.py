@@ -52,8 +52,12 @@ def augment(images_BCHW: Tensor, seed: int, counters_B: Tensor, recipe: Recipe, 
 
 
 def flip(images_BCHW: Tensor, mirrored_B: Tensor) -> Tensor:
-    """The mirror image of those with a 1 in ``mirrored_B``. All are turned, which waits for no device."""
+    """The mirror image of those with a 1 in ``mirrored_B``. All are turned, which waits for no device; on the CPU, large
+    ones are turned one by one, which stays in its cache."""
     images_BHWC = images_BCHW.permute(0, 2, 3, 1)
+    if images_BCHW.device.type == "cpu" and images_BCHW.shape[-1] > 64:
+        turned = zip(images_BHWC, mirrored_B.tolist(), strict=True)
+        return torch.stack([image.flip(1) if mirrored else image for image, mirrored in turned]).permute(0, 3, 1, 2)
     both = torch.cat([images_BHWC, images_BHWC.flip(2)])
     chosen_B = torch.arange(len(mirrored_B), device=both.device) + len(mirrored_B) * mirrored_B
     return both.index_select(0, chosen_B).permute(0, 3, 1, 2)

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pipeline.data.jpeg import ended_early
 from pipeline.errors import BadInput
 from pipeline.placement import Backend
 
@@ -87,7 +88,7 @@ class _Fast(Decoder):
 
 
 class SimpleJpeg(_Fast):
-    """libjpeg-turbo through simplejpeg."""
+    """libjpeg-turbo through simplejpeg, down to the last row of the box."""
 
     backend = Backend.simplejpeg
     needs = ("simplejpeg",)
@@ -97,9 +98,18 @@ class SimpleJpeg(_Fast):
 
         return simplejpeg.decode_jpeg(data)
 
+    def read(self, data: bytes, shape: tuple[int, int], box: Box | None, out: np.ndarray) -> None:
+        if box and (early := ended_early(data, shape, box[0] + box[2])):
+            import simplejpeg
+
+            self.square(simplejpeg.decode_jpeg(early, strict=False), box, out)
+        else:
+            super().read(data, shape, box, out)
+
 
 class TorchCodec(_Fast):
-    """torchcodec, which takes the place of torchvision's decoders."""
+    """torchcodec, which takes the place of torchvision's decoders. It decodes to the end, for it cannot be told to be
+    silent about data that are left over."""
 
     backend = Backend.torchcodec
     needs = ("torchcodec",)
