@@ -228,7 +228,9 @@ def test_what_is_visited_next_is_known_ahead(n: int, block: int, window: int, dr
     ids = sample_ids(subset, total, 0, start, stop).tolist()
     present: set[int] = set()
     moves = 0
-    for row in ids:  # in the order of visiting: never back to a window that was left
+    for sample, row in enumerate(ids, start):  # in the order of visiting: never back to a window that was left
+        if sample % n == 0:
+            present = set()
         while row not in present:
             present = {row for low, high in next(known) for row in range(low, high)}
             moves += 1

@@ -1,8 +1,8 @@
 """HTTP: bodies over http and https, connections kept alive.
 
-Not by fsspec's driver: for the same bytes ``http.client`` takes half its CPU (benchmarks/remote.py), needs no aiohttp,
-and can say If-Range, without which two versions of an object may be joined to one. Headers of one's own, such as
-Authorization, are read from where fsspec has them (``{"https": {"headers": {...}}}``), proxies from the environment.
+Not by fsspec's driver: ``http.client`` takes less CPU in most runs (benchmarks/remote.py), needs no aiohttp, and can
+say If-Range, without which two versions of an object may be joined to one. Headers of one's own, such as Authorization,
+are read from where fsspec has them (``{"https": {"headers": {...}}}``), proxies from the environment.
 """
 
 import base64
