@@ -65,7 +65,7 @@ def test_every_result_is_a_window_of_the_padded_image(seed: int, counter: int, p
 EVERYTHING: dict[str, Any] = {"crop_area": 0.2, "crop_padding": 2, "colour": 0.4, "hue": 0.1, "randaugment_layers": 2}
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 24), st.integers(0, 2**40), st.integers(0, 2**31), st.integers(0, 24))
 def test_all_of_it_together_does_not_depend_on_the_batch(count: int, first: int, seed: int, split: int) -> None:
     batch, counters, recipe = images(count), torch.arange(first, first + count), Recipe(**EVERYTHING)

@@ -52,8 +52,10 @@ def augment(images_BCHW: Tensor, seed: int, counters_B: Tensor, recipe: Recipe, 
 
 
 def flip(images_BCHW: Tensor, mirrored_B: Tensor) -> Tensor:
-    """The mirror image of those with a 1 in ``mirrored_B``. All are turned, which waits for no device; on the CPU, large
-    ones one by one, which stays in its cache."""
+    """The mirror image of those with a 1 in ``mirrored_B``.
+
+    All are turned, which waits for no device; on the CPU large ones are, one by one, which stays in its cache.
+    """
     images_BHWC = images_BCHW.permute(0, 2, 3, 1)
     if images_BCHW.device.type == "cpu" and images_BCHW.shape[-1] > 64:
         turned = zip(images_BHWC, mirrored_B.tolist(), strict=True)
