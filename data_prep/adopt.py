@@ -40,8 +40,6 @@ def adopt(
     localise: Localise,
 ) -> Manifest:
     """Raises BadInput, OSError."""
-    if source.stored is Stored.short_side:
-        raise BadInput(f"data.{name} is read in place, so its images stay as they are: leave out data.{name}.stored.")
     folder = work / "archives"
     folder.mkdir(exist_ok=True)
     listed = source.shards()

@@ -141,7 +141,8 @@ def _stored(image: Image.Image, data: bytes, extension: str) -> Encoded:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         wide = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if wide.max(initial=0) > 255 else 255.0
+        deep = image.mode.startswith("I;16") or wide.max(initial=0) > 255
+        top = 65535.0 if deep else 255.0
         image = Image.fromarray(np.clip(wide * (255.0 / top) + 0.5, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -123,14 +123,8 @@ def pixels(data: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-WRONG = {
-    "16-bit grey, nearly black": "its depth is guessed from its brightest pixel, so it comes out 257 times too bright"
-}
-KINDS = [pytest.param(k, marks=[pytest.mark.xfail(strict=True, reason=WRONG[k])] if k in WRONG else []) for k in EXACT]
-
-
 @pytest.mark.parametrize("stored", list(Stored))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(EXACT))
 def test_lossless_pictures(kind: str, stored: Stored) -> None:
     made, expected = EXACT[kind]
     found = pixels(encode(made(), FORMS[stored]).data).astype(int)
