@@ -90,7 +90,7 @@ def child(folder: Path, name: str, workers: int | None) -> Cost | str:
     command = [sys.executable, "-m", "benchmarks.loading", "--child", str(folder), name, str(workers)]
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode:
-        return made.stderr.strip().splitlines()[-1]
+        return (made.stderr.strip() or f"ended with {made.returncode}").splitlines()[-1]
     return Cost(**json.loads(made.stdout.splitlines()[-1]))
 
 
