@@ -27,7 +27,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.loaders import BASE, RACES
-from benchmarks.processes import cpu_seconds, mebibytes
+from benchmarks.processes import TICK, cpu_seconds, mebibytes
 from benchmarks.table import show
 
 SECONDS = 5.0
@@ -49,7 +49,7 @@ class Cost:
     @property
     def rate(self) -> float:
         """Images per CPU-second."""
-        return self.images / self.cpu
+        return self.images / max(self.cpu, 1 / TICK)
 
 
 def measure(make: Callable[[], Iterable[Any]], batch: int, images: int, mapped: Path) -> Cost:
