@@ -14,8 +14,7 @@ from data_prep.assemble import assemble
 from data_prep.chunk import BadSample
 from data_prep.contents import Contents, key_at
 from data_prep.digest import sha256
-from data_prep.distinct import find_copies, thumbnails_of
-from data_prep.executor import Executor, Progress
+from data_prep.distinct import thumbnails_of
 from data_prep.index import Index
 from data_prep.labels import resolve
 from data_prep.localise import Localise
@@ -23,40 +22,27 @@ from data_prep.manifest import SPLITS, SQUARE, Manifest
 from data_prep.pack import Shard
 from data_prep.part import label_of
 from data_prep.sources import Stored, WebdatasetSource
-from data_prep.splits import LEFT_OUT, check_classes, cut
+from data_prep.splits import divide
 from data_prep.webdataset import Keys, ShardIndex, index_shard, merged
+from data_prep.workshop import Workshop
 from pipeline.errors import BadInput
 
 CONTENT = "content hashes are of the images' bytes, and no image is converted"
 
 
-def adopt(
-    source: WebdatasetSource,
-    name: str,
-    work: Path,
-    map: Executor,
-    progress: Progress,
-    against: dict[str, Path],
-    localise: Localise,
-) -> Manifest:
+def adopt(source: WebdatasetSource, name: str, shop: Workshop) -> Manifest:
     """Raises BadInput, OSError."""
-    folder = work / "archives"
-    folder.mkdir(exist_ok=True)
     listed = source.shards()
     base = _base([place for _, place in listed])
-    archives = Archives([place for _, place in listed], folder, localise)
-    archives.index(source.keys(), map, progress, source.expected())
+    archives = Archives([place for _, place in listed], shop)
+    archives.index(source.keys(), source.expected())
     labels = resolve(archives.rows["label"], archives.kinds)
     of_archive = np.array([SPLITS.index(split) for split, _ in listed], dtype=np.int8)
-    split_N, dedup = of_archive[archives.rows["shard"]], {}
-    if against:
-        archives.make_thumbnails(map, progress)
-        copies = find_copies(archives, split_N, work, against, map, progress, localise)
-        split_N[copies.rows], dedup = LEFT_OUT, copies.report
-    split_N = cut(source, split_N, archives.rows["content"], labels)
-    check_classes(source, split_N, labels, set())
+    if shop.against:
+        archives.make_thumbnails()
+    split_N, dedup = divide(source, archives, of_archive[archives.rows["shard"]], labels, shop)
     names = [place.removeprefix(f"{base}/") for place in archives.places]
-    manifest = assemble(source, name, work, archives.rows, labels, split_N, _InPlace(archives, names))
+    manifest = assemble(source, name, shop.folder, archives.rows, labels, split_N, _InPlace(archives, names))
     squares = (archives.rows["width"] == source.image_size) & (archives.rows["height"] == source.image_size)
     manifest.stored = SQUARE if squares.all() else Stored.original.value
     manifest.base, manifest.dedup = base, dedup
@@ -78,24 +64,25 @@ def _base(places: list[str]) -> str:
 class Archives:
     """What was found in them; ``rows`` (N,) of data_prep.index.ROW, archive by archive."""
 
-    def __init__(self, places: list[str], folder: Path, localise: Localise) -> None:
-        self.places, self.folder, self.localise = places, folder, localise
+    def __init__(self, places: list[str], shop: Workshop) -> None:
+        self.places, self.shop, self.folder = places, shop, shop.folder / "archives"
+        self.folder.mkdir(exist_ok=True)
         self.sha256: list[str] = []
         self.bytes: list[int] = []
         self.unconverted = 0
 
-    def index(self, keys: Keys, map: Executor, progress: Progress, total: int | None) -> None:
+    def index(self, keys: Keys, total: int | None) -> None:
         """Those that a killed run has indexed are not looked at again. Raises BadInput."""
         jobs = [(number, place) for number, place in enumerate(self.places)]
         parts, done = [], 0
-        for path in map(partial(index_archive, self.folder, keys, self.localise), jobs):
+        for path in self.shop.map(partial(index_archive, self.folder, keys, self.shop.localise), jobs):
             part, digest = _read(path)
             parts.append(part)
             self.sha256.append(digest)
             self.bytes.append(part.bytes)
             self.unconverted += part.unconverted
             done += len(part.rows)
-            progress("Indexing", done, total)
+            self.shop.progress("Indexing", done, total)
         self.starts = np.cumsum([0, *(len(part.rows) for part in parts)])
         self.rows, self.kinds = merged(parts)
 
@@ -103,12 +90,12 @@ class Archives:
     def thumbnails(self) -> Path:
         return self.folder / "thumbnails.bin"
 
-    def make_thumbnails(self, map: Executor, progress: Progress) -> None:
+    def make_thumbnails(self) -> None:
         """uint8 (N, 16, 16, 3), raw."""
         with self.thumbnails.open("wb") as file:
-            for position, made in map(partial(thumbnails_of, self.localise), self._contents()):
+            for position, made in self.shop.map(partial(thumbnails_of, self.shop.localise), self._contents()):
                 file.write(made.tobytes())
-                progress("Decoding", int(position[-1]) + 1 if len(position) else 0, len(self.rows))
+                self.shop.progress("Decoding", int(position[-1]) + 1 if len(position) else 0, len(self.rows))
 
     def _contents(self) -> list[Contents]:
         return [
@@ -123,7 +110,7 @@ class Archives:
         """Archive and key."""
         found = {}
         for number in np.unique(self.rows["shard"][rows]).tolist():
-            with self.localise(self.places[number]) as path, path.open("rb") as file:
+            with self.shop.localise(self.places[number]) as path, path.open("rb") as file:
                 for row in rows[self.rows["shard"][rows] == number].tolist():
                     found[row] = f"{self.places[number]}: {key_at(file.fileno(), int(self.rows['offset'][row]))}"
         return [found[row] for row in rows.tolist()]

@@ -7,12 +7,13 @@ from data_prep.index import index_path, sets_path
 from data_prep.localise import Localise
 from data_prep.manifest import SPLITS, Manifest, open_index, read_manifest
 from data_prep.sources import PreparedSource
+from data_prep.workshop import Workshop
 from pipeline.errors import BadInput
 
 
-def bring(source: PreparedSource, name: str, work: Path, localise: Localise) -> Manifest:
+def bring(source: PreparedSource, name: str, shop: Workshop) -> Manifest:
     """Raises BadInput when it does not come, is damaged or newer than this version."""
-    base = source.base()
+    base, work, localise = source.base(), shop.folder, shop.localise
     try:
         _fetch(base, "dataset.json", work, localise)
         manifest = read_manifest(work)

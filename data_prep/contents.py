@@ -24,12 +24,12 @@ class Contents:
     side: int | None
     """Of every image, pixels, where all are square."""
     ours: bool
-    """Whether we packed it, so that keys and labels can be foretold."""
+    """Whether it lies where we packed it, so that keys and labels can be foretold."""
 
 
 def contents(folder: Path, manifest: Manifest, split: str, index: Index) -> Iterator[Contents]:
     """Shard by shard; the index must be that of the split."""
-    ours = not manifest.in_place
+    ours = not manifest.base
     side = manifest.image_size if manifest.stored == SQUARE and ours else None
     by_place = np.lexsort((index.offset, index.shard))
     start = 0

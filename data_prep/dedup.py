@@ -21,7 +21,7 @@ from pipeline.errors import BadInput
 SIDE = 16
 SIMILAR = 0.92
 """Least similarity of a copy, once aligned. Of the pairs of CIFAR-10's training and test images that reach it, 50 of 50
-at random and 45 of the 50 least similar are copies by eye; of those between 0.88 and 0.90 every other."""
+at random and 45 of the 50 least similar are copies by eye (docs/deduplication.md)."""
 PROPOSED = 0.72
 """Least similarity of a proposal, not yet aligned. Of copies of CIFAR-10's images that lack 5 % of one to four sides
 99.9 % reach it, and of all pairs one in 29,000."""

@@ -18,9 +18,9 @@ from PIL import Image
 from data_prep import durable
 from data_prep.contents import Contents, contents
 from data_prep.dedup import PROPOSED, SIDE, SIMILAR, Duplicate, duplicates, thumbnail
-from data_prep.executor import Executor, Progress
 from data_prep.localise import Localise
 from data_prep.manifest import SPLITS, open_index, read_manifest
+from data_prep.workshop import Workshop
 from pipeline.errors import BadInput
 
 COPIES = "duplicates.csv"
@@ -40,6 +40,8 @@ class Copies:
 class Upstream(Protocol):
     folder: Path
     """For what is thrown away in the end."""
+    rows: np.ndarray
+    """Structured (N,), with the ``content`` of every image."""
 
     @property
     def thumbnails(self) -> Path:
@@ -51,31 +53,23 @@ class Upstream(Protocol):
         ...
 
 
-def find_copies(
-    upstream: Upstream,
-    split_N: np.ndarray,
-    work: Path,
-    against: dict[str, Path],
-    map: Executor,
-    progress: Progress,
-    localise: Localise,
-) -> Copies:
-    """Compare all but the source's own test images with the test images of the data sets in these folders, and write
-    the list of copies into ``work``. Raises BadInput for a data set without test images.
+def find_copies(upstream: Upstream, split_N: np.ndarray, shop: Workshop) -> Copies:
+    """Compare all but the source's own test images with the test images of the data sets that the workshop names, and
+    write the list of copies there. Raises BadInput for a data set without test images.
     """
     count = len(split_N)
     found: list[tuple[str, Duplicate]] = []
-    for number, (name, folder) in enumerate(against.items()):
+    for number, (name, folder) in enumerate(shop.against.items()):
         tests = upstream.folder / f"{name}.npy"
         with durable.opened(tests, sync=False) as file:
-            np.save(file, _test_thumbnails(name, folder, map, localise), allow_pickle=False)
+            np.save(file, _test_thumbnails(name, folder, shop), allow_pickle=False)
         starts = range(0, count, BLOCK)
-        for start, pairs in zip(starts, map(partial(compare, upstream.thumbnails, tests), starts), strict=True):
+        for start, pairs in zip(starts, shop.map(partial(compare, upstream.thumbnails, tests), starts), strict=True):
             found += [(name, pair) for pair in pairs if split_N[pair.upstream] != TEST]
-            progress("Comparing", number * count + min(start + BLOCK, count), len(against) * count)
-    durable.write(work / COPIES, _table(found, upstream))
+            shop.progress("Comparing", number * count + min(start + BLOCK, count), len(shop.against) * count)
+    durable.write(shop.folder / COPIES, _table(found, upstream))
     rows = np.unique(np.array([pair.upstream for _, pair in found], dtype=np.int64))
-    ids = {name: read_manifest(folder).dataset_id() for name, folder in against.items()}
+    ids = {name: read_manifest(folder).dataset_id() for name, folder in shop.against.items()}
     return Copies(rows, {"against": ids, "similar": SIMILAR, "proposed": PROPOSED, "removed": len(rows)})
 
 
@@ -86,7 +80,7 @@ def compare(upstream: Path, tests: Path, start: int) -> list[Duplicate]:
     return [pair._replace(upstream=start + pair.upstream) for pair in found]
 
 
-def _test_thumbnails(name: str, folder: Path, map: Executor, localise: Localise) -> np.ndarray:
+def _test_thumbnails(name: str, folder: Path, shop: Workshop) -> np.ndarray:
     """uint8 (M, S, S, 3), in stored order."""
     manifest = read_manifest(folder)
     index = open_index(folder, "test", manifest)
@@ -96,7 +90,7 @@ def _test_thumbnails(name: str, folder: Path, map: Executor, localise: Localise)
             f"prepare it with data.{name}.test_share."
         )
     thumbnails = np.empty((len(index), SIDE, SIDE, 3), dtype=np.uint8)
-    for position, some in map(partial(thumbnails_of, localise), contents(folder, manifest, "test", index)):
+    for position, some in shop.map(partial(thumbnails_of, shop.localise), contents(folder, manifest, "test", index)):
         thumbnails[position] = some
     return thumbnails
 

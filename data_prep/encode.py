@@ -1,7 +1,7 @@
 """Encode: one image to the bytes that are stored. Bytes that already fit are kept, so nothing is lost twice.
 
-Conversions, in this order: EXIF rotation applied; palette, grey, CMYK, alpha (over black) and 16 bits to 8-bit RGB;
-then by what is stored (``Stored``):
+Conversions, in this order: EXIF rotation applied; palette, grey, CMYK, alpha (over black), 16 bits and floats from 0 to
+1 to 8-bit RGB; then by what is stored (``Stored``):
 
 - square: an image up to a quarter smaller than the target is padded with zeros in the middle (28 px digits in 32), any
   other is resized on its short side (antialiased bilinear) and cut in the middle. JPEG and PNG that need none of this
@@ -141,13 +141,19 @@ def _stored(image: Image.Image, data: bytes, extension: str) -> Encoded:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         wide = np.asarray(image, dtype=np.float64)
-        deep = image.mode.startswith("I;16") or wide.max(initial=0) > 255
-        top = 65535.0 if deep else 255.0
+        top = _white(image.mode, float(wide.max(initial=0)))
         image = Image.fromarray(np.clip(wide * (255.0 / top) + 0.5, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return image.convert("RGB")
+
+
+def _white(mode: str, brightest: float) -> float:
+    """What white is in an image of more than 8 bits: its depth says so, or else its brightest pixel."""
+    if mode.startswith("I;16") or brightest > 255:
+        return 65535.0
+    return 1.0 if mode == "F" and brightest <= 1 else 255.0
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

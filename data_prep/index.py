@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import durable
+from data_prep.digest import sha256
 from pipeline.errors import BadInput
 
 ROW = np.dtype(
@@ -162,6 +163,5 @@ def _digest(folder: Path, split: str) -> str:
 def _hash(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256(path)))
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Labels: the classes of a data set in one order, and what of them every image carries. Suffixes: N images."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ Label = str | tuple[str, ...]
 @dataclass
 class Labels:
     classes: list[str]
-    """Sorted."""
+    """In the order of ``in_order``."""
     label: np.ndarray
     """int32: the class; where there may be several, the rarest of them, -1 without any."""
     sets: LabelSets | None = None
@@ -40,7 +40,7 @@ def resolve(code_N: np.ndarray, kinds: list[Label], also: Iterable[str] = ()) ->
     """
     several = any(isinstance(kind, tuple) for kind in kinds)
     tuples = [kind if isinstance(kind, tuple) else (kind,) for kind in kinds]
-    classes = sorted({*also, *(name for kind in tuples for name in kind)})
+    classes = in_order({*also, *(name for kind in tuples for name in kind)})
     number = {name: i for i, name in enumerate(classes)}
     if not several:
         return Labels(classes, np.array([number[name] for (name,) in tuples], dtype=np.int32)[code_N])
@@ -48,6 +48,12 @@ def resolve(code_N: np.ndarray, kinds: list[Label], also: Iterable[str] = ()) ->
     frequency = _frequency(np.bincount(code_N, minlength=len(kinds)), sets, len(classes))
     rarest = [min(sets.of(k).tolist(), key=lambda c: (frequency[c], c), default=-1) for k in range(len(kinds))]
     return Labels(classes, np.array(rarest, dtype=np.int32)[code_N], sets.take(code_N))
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """As text; where all are whole numbers, by value, so that class 2 is the third and not behind class 10."""
+    numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
 
 
 def _frequency(images: np.ndarray, sets: LabelSets, classes: int) -> list[int]:

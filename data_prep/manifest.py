@@ -50,7 +50,8 @@ class Manifest:
     """What is kept of each image; anything but ``square`` varies in size and is cut to ``image_size`` when read."""
     multilabel: bool = False
     base: str = ""
-    """Folder or URL of shards that lie elsewhere: archives indexed in place, or on an object store."""
+    """Folder or URL, without a slash at its end, of shards that lie elsewhere: archives indexed in place, or a data set
+    prepared elsewhere."""
     skipped: int = 0
     """Images of the source that could not be used and were counted out, as ``on_bad_sample`` allowed."""
     dedup: dict[str, Any] = field(default_factory=dict)
@@ -71,11 +72,6 @@ class Manifest:
             **({"encoding": [self.source[k] for k in sorted(ENCODING)]} if self.source.keys() >= ENCODING else {}),
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def in_place(self) -> bool:
-        """Whether the shards are archives that somebody else packed."""
-        return bool(self.base)
 
     def place(self, folder: Path, shard: Shard) -> str:
         """Path or URL of a shard; ``folder`` is that of dataset.json."""

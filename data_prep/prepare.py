@@ -22,6 +22,7 @@ from data_prep.lock import alone, is_held
 from data_prep.make import SKIPPED, make
 from data_prep.manifest import SPLITS, Manifest, read_manifest
 from data_prep.sources import Source
+from data_prep.workshop import Workshop
 from pipeline.errors import BadInput
 from pipeline.subset import Dataset, OnBadSample
 
@@ -97,7 +98,7 @@ def prepare(
                 half.unlink(missing_ok=True)
             try:
                 others = {other: folder for other, (_, folder) in (against or {}).items()}
-                manifest = make(source, name, work, map, progress, others, localise)
+                manifest = make(source, name, Workshop(work, map, progress, others, localise))
             except BadSample:
                 if not any(work.rglob("*.part")):
                     shutil.rmtree(work)

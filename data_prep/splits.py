@@ -1,15 +1,40 @@
 """Splits: which image is for training, validation or test. Suffixes: N images."""
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 
+from data_prep.distinct import Upstream, find_copies
 from data_prep.labels import Labels
 from data_prep.manifest import SPLITS
 from data_prep.order import held_out
 from data_prep.sources import Source
+from data_prep.workshop import Workshop
 from pipeline.errors import BadInput
 
 LEFT_OUT = -1
 """Of an image that no split takes."""
+
+
+def divide(
+    source: Source,
+    upstream: Upstream,
+    split_N: np.ndarray,
+    labels: Labels,
+    shop: Workshop,
+    lost: Collection[str] = (),
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Of the source's own splits those that are kept, int8 (N,): without copies of the test images that the workshop
+    names, and with the splits that it lacks; and what the manifest says of the copies. Raises BadInput.
+    """
+    dedup: dict[str, Any] = {}
+    if shop.against:
+        copies = find_copies(upstream, split_N, shop)
+        split_N[copies.rows], dedup = LEFT_OUT, copies.report
+    split_N = cut(source, split_N, upstream.rows["content"], labels)
+    check_classes(source, split_N, labels, lost)
+    return split_N, dedup
 
 
 def cut(source: Source, split_N: np.ndarray, content_N: np.ndarray, labels: Labels) -> np.ndarray:
@@ -27,7 +52,7 @@ def cut(source: Source, split_N: np.ndarray, content_N: np.ndarray, labels: Labe
     return split_N
 
 
-def check_classes(source: Source, split_N: np.ndarray, labels: Labels, lost: set[str]) -> None:
+def check_classes(source: Source, split_N: np.ndarray, labels: Labels, lost: Collection[str] = ()) -> None:
     """Every class must have something to train on. ``lost``: classes of which images were skipped. Raises BadInput."""
     trained = labels.trained(split_N == 0)
     if not (split_N == 0).any():

@@ -31,7 +31,7 @@ def make_virtual(source: FractalSource, name: str, work: Path) -> Manifest:
     rows = np.zeros(len(label_N), dtype=ROW)
     rows["content"], rows["width"], rows["height"] = content_N, source.image_size, source.image_size
     split_N = cut(source, np.zeros(len(label_N), np.int8), content_N, labels)
-    check_classes(source, split_N, labels, set())
+    check_classes(source, split_N, labels)
     manifest = assemble(source, name, work, rows, labels, split_N, _Drawn(instance_N))
     manifest.virtual = drawing
     return manifest

@@ -22,16 +22,10 @@ def bench(console: Console, config: Config, homes: dict[str, Home]) -> None:
     """Measure every data set of the config, for the batches, crops and threads it asks for. Raises BadInput."""
     placement, recipe = config.placement, config.recipe
     for name, home in homes.items():
-        reading = Reading(
-            cache=Path(placement.cache_folder),
-            cache_bytes=int(placement.cache_gib * 2**30),
-            backend=placement.decoder,
-            on_bad_sample=home.on_bad_sample,
-        )
-        measured = list(
-            rates(Path(home.folder), reading, recipe.crop_area, recipe.batch_size, placement.threads_ahead, SECONDS)
-        )
-        console.print(_speeds(name, measured, recipe.batch_size, placement.threads_ahead))
+        reading = Reading.of(placement, home.on_bad_sample)
+        threads = placement.threads_ahead
+        measured = list(rates(Path(home.folder), reading, recipe.crop_area, recipe.batch_size, threads, SECONDS))
+        console.print(_speeds(name, measured, recipe.batch_size, threads))
         best = next((r for r in measured if r.cached), next(r for r in measured if r.backend is placement.decoder))
         console.print(_cores(home.dataset, config.archs, config.device, best))
 

@@ -126,13 +126,11 @@ def train(arguments: Namespace) -> int:
             log = prepared.store.describe(log_key(key))
             console.print(f"failed: {brief(error)}. Log: {log}", markup=False)
             return 1
-        if report.outcome == "done" and (
-            warning := starved(prepared.plan.segments[key].planned.arch, report.data_wait)
-        ):
-            console.print(warning, markup=False)
         if report.outcome != "done":
             console.print(f"{report.outcome}: {report.reason or key}", markup=False)
             return 0 if report.outcome == "diverged" else 1
+        if warning := starved(prepared.plan.segments[key].planned.arch, report.data_wait):
+            console.print(warning, markup=False)
     for row in manifest.rows(Ledger(prepared.store)):
         metrics = {k: round(row[k], 4) for k in ("val_error", "val_loss", "test_error") if k in row}
         console.print(f"{row['arch']} {row['digest'][:12]} {metrics}", markup=False)

@@ -103,6 +103,10 @@ EXACT: dict[str, tuple[Callable[[], bytes], Callable[[], np.ndarray]]] = {
     "16-bit grey, nearly black": (lambda: png(DARK, 0, 16), lambda: grey(np.rint(DARK / 257).astype(np.uint8))),
     "16-bit colour": (lambda: png(COLOUR.astype(np.uint16) * 257, 2, 16), lambda: COLOUR),
     "16-bit grey TIFF": (lambda: saved(Image.fromarray(WIDE), "TIFF"), lambda: grey(GREY)),
+    "grey TIFF of floats up to 1": (
+        lambda: saved(Image.fromarray((GREY / 255).astype(np.float32)), "TIFF"),
+        lambda: grey(GREY),
+    ),
     "TIFF": (lambda: saved(Image.fromarray(COLOUR), "TIFF"), lambda: COLOUR),
     "BMP": (lambda: saved(Image.fromarray(COLOUR), "BMP"), lambda: COLOUR),
     "PPM": (lambda: saved(Image.fromarray(COLOUR), "PPM"), lambda: COLOUR),

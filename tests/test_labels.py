@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from listed import ListedSource
 from webdataset.compat import WebDataset
 
-from data_prep.labels import resolve
+from data_prep.labels import in_order, resolve
 from data_prep.manifest import open_index, read_manifest
 from data_prep.prepare import prepare
 from data_prep.sources import Record
@@ -96,3 +96,11 @@ def test_a_label_that_only_test_images_have_is_named(tmp_path: Path) -> None:
     records = [Record("train", ("a", "b"), pictures[0], "x"), Record("test", ("a", "c"), pictures[1], "y")]
     with pytest.raises(BadInput, match="Class 'c' has no training image"):
         prepare(ListedSource(listed=records), "x", tmp_path)
+
+
+def test_classes_that_are_numbers_come_by_value() -> None:
+    """So that the class of a label that is a number is that number."""
+    assert in_order({str(k) for k in range(12)}) == [str(k) for k in range(12)]
+    assert in_order({"10", "2", "x"}) == ["10", "2", "x"]
+    assert in_order({"010", "9", "10"}) == ["9", "010", "10"]
+    assert resolve(np.array([0, 1, 2]), ["10", "2", "1"]).label.tolist() == [2, 1, 0]

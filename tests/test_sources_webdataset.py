@@ -85,7 +85,6 @@ def test_places_that_will_not_do(place: str, said: str) -> None:
 
 def test_shards_in_a_fixed_order(folder: Path) -> None:
     source = WebdatasetSource(test=str(folder / "val-0.tar"), train=f"{folder}/train-*.tar")
-    assert source.in_place
     shards = source.shards()
     assert [split for split, _ in shards] == ["train", "train", "train", "test"]
     assert shards == source.shards()

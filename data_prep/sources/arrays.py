@@ -9,7 +9,6 @@ has exactly one, they are classes.
 """
 
 import contextlib
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,10 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data_prep.npyscan import BROKEN, StoredArray, arrays
+from data_prep.npyscan import BROKEN, StoredArray, array_bytes, arrays
 from data_prep.sources.archives import SPLITS
 from data_prep.sources.base import Deferred, Record
-from data_prep.sources.deferred import reading
+from data_prep.sources.deferred import read_pieces, reading
 from data_prep.sources.files import FileSource
 from pipeline.errors import BadInput
 
@@ -85,20 +84,9 @@ class ArrayRow(Deferred):
 
     @classmethod
     def read_all(cls, images: Sequence[Any]) -> Iterable[np.ndarray]:
-        """Neighbours of one file by one opening."""
-        with contextlib.ExitStack() as opened:
-            path, descriptor = None, -1
-            for image in images:
-                if image.path != path:
-                    opened.close()
-                    with reading(image.path):
-                        path, descriptor = image.path, os.open(image.path, os.O_RDONLY)
-                    opened.callback(os.close, descriptor)
-                size = int(np.prod(image.shape)) * np.dtype(image.dtype).itemsize
-                data = os.pread(descriptor, size, image.offset)
-                if len(data) < size:
-                    raise BadInput(f"{image.path} is shorter than it was: leave it alone while it is prepared.")
-                yield _pixels(np.frombuffer(data, image.dtype).reshape(image.shape), image.named)
+        places = ((i.path, i.offset, array_bytes(i.shape, np.dtype(i.dtype))) for i in images)
+        for image, data in zip(images, read_pieces(places), strict=True):
+            yield _pixels(np.frombuffer(data, image.dtype).reshape(image.shape), image.named)
 
 
 def _images(array: StoredArray) -> Iterator[ArrayRow | np.ndarray]:

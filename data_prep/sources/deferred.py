@@ -30,6 +30,22 @@ def reading(path: str | Path, named: str = "") -> Iterator[None]:
         raise BadInput(f"{where}{path} is a folder where an image is needed.") from error
 
 
+def read_pieces(pieces: Iterable[tuple[str | Path, int, int]]) -> Iterator[bytes]:
+    """Of (path, offset, size), in order; neighbours of one file by one opening. Raises BadInput, OSError."""
+    with contextlib.ExitStack() as opened:
+        last, descriptor = None, -1
+        for path, offset, size in pieces:
+            if path != last:
+                opened.close()
+                with reading(path):
+                    last, descriptor = path, os.open(path, os.O_RDONLY)
+                opened.callback(os.close, descriptor)
+            data = os.pread(descriptor, size, offset)
+            if len(data) < size:
+                raise BadInput(f"{path} is shorter than it was: leave it alone while it is prepared.")
+            yield data
+
+
 @dataclass(frozen=True, slots=True)
 class FileImage(Deferred):
     """The bytes of a whole file."""
@@ -56,22 +72,12 @@ class Span(Deferred):
 
     @classmethod
     def read_all(cls, images: Sequence[Any]) -> Iterable[bytes]:
-        """Neighbours of one file by one opening."""
-        with contextlib.ExitStack() as opened:
-            path, descriptor = None, -1
-            for image in images:
-                if image.path != path:
-                    opened.close()
-                    with reading(image.path):
-                        path, descriptor = image.path, os.open(image.path, os.O_RDONLY)
-                    opened.callback(os.close, descriptor)
-                yield image._of(descriptor)
+        pieces = read_pieces((image.path, image.offset, image.size) for image in images)
+        return (image.content(piece) for image, piece in zip(images, pieces, strict=True))
 
-    def _of(self, descriptor: int) -> bytes:
-        data = os.pread(descriptor, self.size, self.offset)
-        if len(data) < self.size:
-            raise BadInput(f"{self.path} is shorter than it was: leave it alone while it is prepared.")
-        return data
+    def content(self, piece: bytes) -> bytes:
+        """The image, of the bytes that lie there. Raises BadInput."""
+        return piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +90,11 @@ class ZipSpan(Span):
     """Bytes once inflated."""
     crc: int
 
-    def _of(self, descriptor: int) -> bytes:
-        data = Span._of(self, descriptor)
+    def content(self, piece: bytes) -> bytes:
+        data = piece
         if self.deflated:
             try:
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self.length + 1)
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(piece, self.length + 1)
             except zlib.error as error:
                 raise self._damaged() from error
         if len(data) != self.length or zlib.crc32(data) != self.crc:

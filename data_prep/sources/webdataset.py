@@ -22,8 +22,6 @@ class WebdatasetSource(DeclaredFacts):
 
     kind: ClassVar[str] = "webdataset"
     elsewhere: ClassVar[tuple[str, ...]] = (*DeclaredFacts.elsewhere, *SPLITS, "class_names")
-    in_place: ClassVar[bool] = True
-    """The archives are the shards; there is nothing to encode or pack."""
     stored: Stored = Stored.original
     train: str = ""
     val: str = ""

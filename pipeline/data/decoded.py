@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from data_prep import durable
 from pipeline.errors import brief
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def _matches(path: Path, file: BinaryIO, about: dict[str, Any]) -> bool:
     if hashlib.file_digest(cast(Any, file), "sha256").hexdigest() != about["sha256"]:
         return False
     with contextlib.suppress(OSError):
-        _publish(_about(path), json.dumps({**about, "state": _state(file)}).encode())
+        durable.write(_about(path), json.dumps({**about, "state": _state(file)}).encode())
     return True
 
 
@@ -126,16 +127,7 @@ def _build(path: Path, parts: Iterable[np.ndarray], note: dict[str, Any]) -> Non
         with path.open("rb") as file:
             state = _state(file)
         about = {"size": state[1], "sha256": digest.hexdigest(), "state": state, "note": note}
-        _publish(_about(path), json.dumps(about).encode())
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _publish(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        durable.write(_about(path), json.dumps(about).encode())
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -27,7 +27,7 @@ from pipeline.data.order import Window
 from pipeline.data.remote import Unavailable
 from pipeline.data.stored import DrawnImages, Images, RemoteImages, StoredImages
 from pipeline.errors import BadInput
-from pipeline.placement import Backend
+from pipeline.placement import Backend, Placement
 from pipeline.subset import OnBadSample
 
 THREADS = max(1, min(8, len(os.sched_getaffinity(0))))
@@ -50,6 +50,17 @@ class Reading:
     """Shards from elsewhere kept there."""
     fetch_seconds: float = 300.0
     """Within which such a shard comes or is an error."""
+
+    @classmethod
+    def of(cls, placement: Placement, on_bad_sample: OnBadSample) -> "Reading":
+        return cls(
+            backend=placement.decoder,
+            cache=Path(placement.cache_folder),
+            cache_bytes=int(placement.cache_gib * 2**30),
+            on_bad_sample=on_bad_sample,
+            shard_bytes=int(placement.shard_cache_gib * 2**30),
+            fetch_seconds=placement.fetch_seconds,
+        )
 
 
 class Reader:

@@ -51,12 +51,13 @@ class StoredImages:
 
     def __init__(self, folder: Path, split: str, manifest: Manifest, index: Index, decoder: Decoder) -> None:
         self.index, self.decoder, self.shards = index, decoder, manifest.shards[split]
-        self.base = manifest.base or str(folder)
+        self.places = [manifest.place(folder, shard) for shard in self.shards]
+        """Path or URL of each."""
         self.files: Files = self._opened()
 
     def _opened(self) -> Files:
         self._check_sizes()
-        return ShardFiles([Path(self._where(number)) for number in range(len(self.shards))])
+        return ShardFiles([Path(place) for place in self.places])
 
     def ahead(self, windows: Iterator[Window]) -> None:
         """All is here."""
@@ -81,24 +82,19 @@ class StoredImages:
             raise self._unreadable(shard, error) from error
         if len(data) < size or zlib.crc32(data) != crc:
             what = "is cut off" if len(data) < size else "has damaged bytes"
-            raise BadInput(f"Shard {self._where(shard)} {what} at key {row:09d}: {AGAIN}")
+            raise BadInput(f"Shard {self.places[shard]} {what} at key {row:09d}: {AGAIN}")
         return data
 
     def _bad(self, row: int, what: str) -> BadInput:
-        return BadInput(f"Shard {self._where(int(self.index.shard[row]))}, key {row:09d}: the image {what}; {AGAIN}")
-
-    def _where(self, shard: int) -> str:
-        """Path or URL."""
-        name = self.shards[shard].name
-        return name if "://" in name or name.startswith("/") else f"{self.base.rstrip('/')}/{name}"
+        return BadInput(f"Shard {self.places[self.index.shard[row]]}, key {row:09d}: the image {what}; {AGAIN}")
 
     def _unreadable(self, shard: int, error: OSError) -> BadInput:
-        return BadInput(f"Shard {self._where(shard)} is missing or unreadable ({error.strerror}): {AGAIN}")
+        return BadInput(f"Shard {self.places[shard]} is missing or unreadable ({error.strerror}): {AGAIN}")
 
     def _check_sizes(self) -> None:
         for number, shard in enumerate(self.shards):
             try:
-                size = os.stat(self._where(number)).st_size
+                size = os.stat(self.places[number]).st_size
             except OSError as error:
                 raise self._unreadable(number, error) from error
             if size != shard.bytes:
@@ -106,7 +102,7 @@ class StoredImages:
                 cut = np.flatnonzero((self.index.shard == number) & (ends > size))
                 where = f" at key {cut[0]:09d}" if len(cut) else " at its end"
                 what = "is cut off" if size < shard.bytes else "has bytes added"
-                raise BadInput(f"Shard {self._where(number)} {what}{where}: {AGAIN}")
+                raise BadInput(f"Shard {self.places[number]} {what}{where}: {AGAIN}")
 
 
 class RemoteImages(StoredImages):
@@ -128,8 +124,7 @@ class RemoteImages(StoredImages):
         super().__init__(folder, split, manifest, index, decoder)
 
     def _opened(self) -> Files:
-        urls = [self._where(number) for number in range(len(self.shards))]
-        return ShardCache(urls, self.shards, self.cache, self.limit, self.deadline, verify=False)
+        return ShardCache(self.places, self.shards, self.cache, self.limit, self.deadline, verify=False)
 
     def _bytes(self, row: int, shard: int, offset: int, size: int, crc: int) -> bytes:
         """Every image is checked here, at every read, for a third of what it costs to check the shards as they come."""

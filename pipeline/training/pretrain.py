@@ -4,13 +4,11 @@ import math
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pipeline.data.reader import Reader, Reading
-from pipeline.job import Home, Job
+from pipeline.job import Job
 from pipeline.models.build import build
-from pipeline.placement import Placement
 from pipeline.plan import Work, forward_flops
 from pipeline.recipe import Loss, Recipe
 from pipeline.subset import Subset
@@ -91,20 +89,9 @@ def guess_loss(recipe: Recipe, classes: int) -> float:
 def open_reader(job: Job, dataset: str, split: str, subset: Subset | None = None) -> Reader:
     """The split of a data set, by id; ``subset`` is what will be asked for. Raises BadInput as ``Reader.open`` does."""
     home, placement = job.homes[dataset], job.placement
-    reading = reading_of(placement, home)
+    reading = Reading.of(placement, home.on_bad_sample)
     first, samples = (subset.replicate * subset.samples, subset.samples) if subset else (0, 0)
     return _opened(home.folder, split, reading, first, samples)
-
-
-def reading_of(placement: Placement, home: Home) -> Reading:
-    return Reading(
-        backend=placement.decoder,
-        cache=Path(placement.cache_folder),
-        cache_bytes=int(placement.cache_gib * 2**30),
-        on_bad_sample=home.on_bad_sample,
-        shard_bytes=int(placement.shard_cache_gib * 2**30),
-        fetch_seconds=placement.fetch_seconds,
-    )
 
 
 @lru_cache(maxsize=16)

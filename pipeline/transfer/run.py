@@ -57,7 +57,8 @@ def _fine_tune(
     recipe = finetune_recipe(protocol)
     model = _parent_model(job, trial)
     reset_head(model, data.classes)
-    train = open_reader(job, trial.dataset, "train")
+    subset = Subset(data.id, protocol.samples or data.samples)
+    train = open_reader(job, trial.dataset, "train", subset)
     stretch = Stretch(
         model=model,
         recipe=recipe,
@@ -66,7 +67,7 @@ def _fine_tune(
         stop=protocol.steps,
         start=start_state(job, ""),
         reader=train,
-        subset=Subset(data.id, protocol.samples or data.samples),
+        subset=subset,
         forward_flops=forward_flops(job.segment.planned, data),
         guess_loss=guess_loss(recipe, data.classes),
     )

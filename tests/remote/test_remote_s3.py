@@ -30,17 +30,6 @@ from pipeline.data.remote import ShardCache, filesystem
 from pipeline.errors import BadInput
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow one another ten times as fast."""
-    monkeypatch.setattr("pipeline.data.remote.download.FIRST_WAIT", 0.01)
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return Packed(tmp_path_factory.mktemp("shards"), 8)
-
-
 @pytest.fixture(scope="module")
 def moto(packed: Packed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a server that has the shards in s3://data."""

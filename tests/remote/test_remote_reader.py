@@ -18,11 +18,6 @@ from pipeline.errors import BadInput
 from pipeline.subset import OnBadSample, Subset
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.data.remote.download.FIRST_WAIT", 0.01)
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """288 images in nine shards."""

@@ -4,7 +4,6 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec.config
@@ -32,24 +31,6 @@ from servers import (
 
 from pipeline.data.remote import ShardCache, fetch, http
 from pipeline.errors import BadInput
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow one another ten times as fast."""
-    monkeypatch.setattr("pipeline.data.remote.download.FIRST_WAIT", 0.01)
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return Packed(tmp_path_factory.mktemp("shards"), 8)
-
-
-@pytest.fixture
-def server(packed: Packed) -> Iterator[Faulty]:
-    with faulty(objects=packed.objects()) as server:
-        yield server
-
 
 RECOVERED: dict[str, list[Fault]] = {
     "503 three times": [status(503)] * 3,

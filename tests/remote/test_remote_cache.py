@@ -7,32 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from packed import DEADLINE, Packed, cache_of, check, here
-from servers import Faulty, faulty, stall, status
+from servers import Faulty, stall, status
 
 from pipeline.data.remote import ShardCache
 from pipeline.errors import BadInput
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow one another ten times as fast."""
-    monkeypatch.setattr("pipeline.data.remote.download.FIRST_WAIT", 0.01)
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return Packed(tmp_path_factory.mktemp("shards"), 8)
-
-
-@pytest.fixture
-def server(packed: Packed) -> Iterator[Faulty]:
-    with faulty(objects=packed.objects()) as server:
-        yield server
 
 
 def test_threads_fetch_a_shard_once(server: Faulty, packed: Packed, tmp_path: Path) -> None:
