@@ -1,5 +1,6 @@
-"""Fit: one form to one set of points, robustly, with a status in words."""
+"""Fit: one form to one set of points or to many at once, robustly, with a status in words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,15 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput
 from pipeline.laws.forms import Array, Form, form_named
 from pipeline.laws.points import distinct
+from pipeline.laws.problem import Best, Problem, best_of
 from pipeline.laws.solver import objective, solve
 
 HUBER = 1.345
 """Huber's constant: 95 % efficiency under Gaussian noise, in units of the noise."""
 LEAST_DELTA = 1e-3
 """Never treat less than 0.1 % as an outlier."""
+MANY = 2e7
+"""Numbers of one batch of starts: more are taken in turn."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Fit:
 
     form: Form
     theta: Array
-    centre: float
+    centre: Array
+    """Mean of ln x, [d]."""
     offset: float
     params: dict[str, float]
     status: str
@@ -31,79 +36,80 @@ class Fit:
     delta: float
     starts: int
     agree: int
-    """Starts that ended within 0.1 % of the best objective."""
+    """Starts that were followed and ended within 0.1 % of the best objective."""
     condition: float
     """Of the Jacobian with unit columns; above 1e6 the parameters cannot be told apart."""
     residuals: Array
     """ln y - ln prediction at the points fitted, in their order."""
 
     def predict(self, x: ArrayLike) -> Array:
+        """The curve at x [n] (one input) or [n, d]."""
         return np.exp(self.log(np.asarray(x, dtype=float)))
 
     def log(self, x: Array, theta: Array | None = None) -> Array:
-        """ln of the curve at x [n]; with draws theta [B, p] the curves [B, n]."""
-        value, _ = self.form.log(self.theta if theta is None else theta, np.log(x) - self.centre)
+        """ln of the curve at x: [n]; with draws theta [B, p] the curves [B, n]."""
+        u = np.log(columns(x, len(self.centre))) - self.centre
+        value, _ = self.form.log(self.theta if theta is None else theta, u)
         return value + self.offset
+
+    def gradient(self, x: Array) -> Array:
+        """d ln y / d theta at x, [p, n]."""
+        return self.form.log(self.theta, np.log(columns(x, len(self.centre))) - self.centre)[1]
+
+
+def columns(x: ArrayLike, inputs: int) -> Array:
+    """x as [n, d]. Raises BadInput when the number of inputs is another."""
+    xs = np.asarray(x, dtype=float)
+    xs = xs.reshape(-1, 1) if xs.ndim < 2 and inputs == 1 else np.atleast_2d(xs)
+    if xs.shape[1] != inputs:
+        raise BadInput(f"This law has {inputs} inputs, and x has {xs.shape[1]} columns.")
+    return xs
 
 
 def shortage(form: Form, x: ArrayLike) -> str:
     """Why there are too few places to fit this form, or nothing. One more is asked than the form has parameters."""
-    places, needed = distinct(np.atleast_1d(np.asarray(x, dtype=float))), form.size + 1
+    xs = np.asarray(x, dtype=float)
+    places, needed = distinct(xs if xs.ndim else xs[None]), form.size + 1
     if places >= needed:
         return ""
     return f"a law with {form.size} parameters needs {needed} distinct places on the axis, and there {_are(places)}"
 
 
 def fit(
-    x: ArrayLike, y: ArrayLike, form: str = "power_floor", weights: ArrayLike | None = None, delta: float | None = None
+    x: ArrayLike,
+    y: ArrayLike,
+    form: str | Form = "power_floor",
+    weights: ArrayLike | None = None,
+    delta: float | None = None,
+    over: float = 1.0,
+    seed: int = 0,
 ) -> Fit:
-    """Fit ``form`` to positive x and y (1-D, same length) by the sum of Huber terms on ln y.
+    """Fit ``form`` to positive x ([n], or [n, d] for a form of d inputs) and y [n] by the sum of Huber terms on ln y.
 
     ``delta`` is in units of ln y; without one it is 1.345 x the scatter about a least-squares fit (at least 1e-3).
+    ``over`` above 1 counts points below the curve that many times: a lower envelope. ``seed`` moves the starts.
     Raises BadInput for values that are not finite and positive, and for fewer places than parameters + 1.
     """
-    xs, ys = (np.asarray(a, dtype=float).ravel() for a in (x, y))
-    chosen = form_named(form)
-    w = np.ones_like(xs) if weights is None else np.asarray(weights, dtype=float).ravel()
-    _check(xs, ys, w, chosen)
-    order = np.lexsort((w, ys, xs))
-    centre, offset = float(np.log(xs[order]).mean()), float(np.log(ys[order]).mean())
-    u, v = (np.log(xs) - centre)[order], (np.log(ys) - offset)[order]
-    scaled = (w / w.mean())[order]
-    if delta is None:
-        rough, *_ = best_of(chosen, u, v, scaled, np.inf)
-        spread = np.median(np.abs(v - chosen.log(rough, u)[0])) * 1.4826
-        delta = max(LEAST_DELTA, HUBER * float(spread) * np.sqrt(len(u) / (len(u) - chosen.size)))
-    theta, value, starts, agree, done = best_of(chosen, u, v, scaled, delta)
-    fitted, gradient = chosen.log(theta, u)
-    condition = _condition(gradient, scaled)
-    residuals = np.empty_like(v)
-    residuals[order] = v - fitted
-    natural = chosen.natural(theta, centre, offset)
-    return Fit(
-        chosen,
-        theta,
-        centre,
-        offset,
-        dict(zip(chosen.parameters, map(float, natural), strict=True)),
-        _status(chosen, theta, condition, done),
-        value,
-        delta,
-        starts,
-        agree,
-        condition,
-        residuals,
-    )
+    return fit_many([(x, y)], form, None if weights is None else [weights], delta, over, seed)[0]
 
 
-def best_of(form: Form, u: Array, v: Array, w: Array, delta: float) -> tuple[Array, float, int, int, bool]:
-    """One problem from all its starts: (theta, objective, starts, starts that agree, converged)."""
-    starts = form.starts(u, v[None], w[None])[0]
-    count = len(starts)
-    theta, value, done = solve(form, u, np.tile(v, (count, 1)), np.tile(w, (count, 1)), starts, delta)
-    best = int(np.argmin(value))
-    agree = int(np.count_nonzero(value <= value[best] * 1.001 + 1e-15))
-    return theta[best], float(value[best]), count, agree, bool(done[best])
+def fit_many(
+    sets: Sequence[tuple[ArrayLike, ArrayLike]],
+    form: str | Form = "power_floor",
+    weights: Sequence[ArrayLike] | None = None,
+    delta: float | None = None,
+    over: float = 1.0,
+    seed: int = 0,
+) -> list[Fit]:
+    """``fit`` of several data sets (x, y) side by side."""
+    chosen = form if isinstance(form, Form) else form_named(form)
+    clean = [_clean(chosen, x, y, weights[i] if weights else None) for i, (x, y) in enumerate(sets)]
+    longest = max((len(order) for *_, order in clean), default=1)
+    size = max(1, int(MANY / (longest * chosen.size * max(1, len(chosen.grid)))))
+    found: list[Fit] = []
+    for first in range(0, len(clean), size):
+        found += _batch(chosen, clean[first : first + size], delta, over, seed)
+    return found
 
 
 def refit(found: Fit, x: Array, v: Array, w: Array) -> Array:
@@ -111,38 +117,105 @@ def refit(found: Fit, x: Array, v: Array, w: Array) -> Array:
 
     Each from the fit's own optimum and from the best start of its own. Returns theta [B, p].
     """
-    form, u, v = found.form, np.log(x) - found.centre, v - found.offset
-    starts = form.starts(u, v, w)
+    form, u, v = found.form, np.log(columns(x, len(found.centre))) - found.centre, v - found.offset
+    low, high = (np.array([b[i] for b in form.bounds]) for i in (0, 1))
+    count = len(v)
+    starts = np.clip(form.starts(np.broadcast_to(u, (count, *u.shape)), v, w), low, high)
     rank = np.stack(
         [objective(v - form.log(starts[:, s], u)[0], w, found.delta) for s in range(starts.shape[1])], axis=1
     )
-    own = starts[np.arange(len(v)), rank.argmin(1)]
+    own = starts[np.arange(count), np.where(np.isfinite(rank), rank, np.inf).argmin(1)]
     both = np.concatenate([np.broadcast_to(found.theta, own.shape), own])
     theta, value, _ = solve(form, u, np.tile(v, (2, 1)), np.tile(w, (2, 1)), both, found.delta)
-    first, second = value[: len(v)], value[len(v) :]
-    return np.where((first <= second)[:, None], theta[: len(v)], theta[len(v) :])
+    first, second = value[:count], value[count:]
+    return np.where((first <= second)[:, None], theta[:count], theta[count:])
 
 
-def _check(x: Array, y: Array, w: Array, form: Form) -> None:
-    if not len(x) == len(y) == len(w):
-        raise BadInput(f"A fit needs as many x as y and weights, not {len(x)}, {len(y)} and {len(w)}.")
-    for name, values in (("x", x), ("y", y), ("weights", w)):
-        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+def nearby(found: Fit, x: Array, v: Array, w: Array) -> Array:
+    """As ``refit``, from the fit's own optimum only: for draws that lie close to it. v, w [n] or [B, n]."""
+    u = np.log(columns(x, len(found.centre))) - found.centre
+    count = max(len(a) if a.ndim == 2 else 1 for a in (v, w))
+    start = np.broadcast_to(found.theta, (count, found.form.size))
+    return solve(found.form, u, v - found.offset, w, start, found.delta)[0]
+
+
+def _batch(form: Form, clean: list[tuple[Array, Array, Array, Array]], delta: float | None, over: float, seed: int):
+    problem = Problem.of([(x, y, w) for x, y, w, _ in clean])
+    limit: float | Array
+    if delta is None:
+        rough = best_of(form, problem, np.inf, over, seed, tried=4)
+        limit = _scatter(form, problem, rough)
+    else:
+        limit = float(delta)
+    best = best_of(form, problem, limit, over, seed)
+    limits = np.broadcast_to(limit, (len(clean),))
+    return [_describe(form, problem, best, i, order, float(limits[i])) for i, (*_, order) in enumerate(clean)]
+
+
+def _scatter(form: Form, problem: Problem, rough: Best) -> Array:
+    """Huber's delta of each problem, from the median residual of a least-squares fit."""
+    residual = np.abs(problem.v - form.log(rough.theta, problem.u)[0])
+    used = problem.w > 0
+    count = used.sum(1)
+    spread = np.array([np.median(r[k]) for r, k in zip(residual, used, strict=True)]) * 1.4826
+    return np.maximum(LEAST_DELTA, HUBER * spread * np.sqrt(count / np.maximum(1, count - form.size)))
+
+
+def _describe(form: Form, problem: Problem, best: Best, i: int, order: Array, delta: float) -> Fit:
+    theta, count = best.theta[i], len(order)
+    fitted, gradient = form.log(theta, problem.u[i, :count])
+    condition = _condition(gradient, problem.w[i, :count])
+    residuals = np.empty(count)
+    residuals[order] = problem.v[i, :count] - fitted
+    natural = form.natural(theta, problem.centre[i], problem.offset[i])
+    return Fit(
+        form,
+        theta,
+        problem.centre[i],
+        float(problem.offset[i]),
+        dict(zip(form.parameters, map(float, natural), strict=True)),
+        _status(form, theta, condition, bool(best.done[i])),
+        float(best.value[i]),
+        delta,
+        best.starts,
+        int(best.agree[i]),
+        condition,
+        residuals,
+    )
+
+
+def _clean(form: Form, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array, Array]:
+    """x [n, d], y, weights and the order they were put in, so that the order given does not matter."""
+    ys = np.asarray(y, dtype=float).ravel()
+    if not len(ys):
+        raise BadInput(f"Cannot fit {form.name}: there is no point to fit.")
+    xs = columns(x, len(form.inputs))
+    w = np.ones_like(ys) if weights is None else np.asarray(weights, dtype=float).ravel()
+    if not len(xs) == len(ys) == len(w):
+        raise BadInput(f"A fit needs as many x as y and weights, not {len(xs)}, {len(ys)} and {len(w)}.")
+    for name, values in (("x", xs), ("y", ys), ("weights", w)):
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)).reshape(len(ys), -1).all(1))
         if len(bad):
             raise BadInput(
                 f"A law is fitted in logarithms, so every {name} must be finite and positive; value {bad[0]} is "
-                f"{values[bad[0]]:g}: leave it out and list it as excluded."
+                f"{_shown(values[bad[0]])}: leave it out and list it as excluded."
             )
-    if short := shortage(form, x) if len(x) else "there is no point to fit":
+    if short := shortage(form, xs):
         raise BadInput(f"Cannot fit {form.name}: {short}.")
+    order = np.lexsort((w, ys, *xs.T[::-1]))
+    return xs[order], ys[order], w[order], order
+
+
+def _shown(value: Array) -> str:
+    return ", ".join(f"{v:g}" for v in np.atleast_1d(value))
 
 
 def _condition(gradient: Array, w: Array) -> float:
-    columns = gradient * np.sqrt(w)[:, None]
-    norms = np.linalg.norm(columns, axis=0)
+    rows = gradient * np.sqrt(w)
+    norms = np.linalg.norm(rows, axis=1)
     if not np.all(norms > 1e-12 * norms.max()):
         return float("inf")
-    return float(np.linalg.cond(columns / norms))
+    return float(np.linalg.cond(rows / norms[:, None]))
 
 
 def _status(form: Form, theta: Array, condition: float, done: bool) -> str:

@@ -85,10 +85,14 @@ def cells_of(points: Iterable[Point]) -> list[Cell]:
     ]
 
 
-def distinct(values: Iterable[float]) -> int:
-    """How many places these are; places closer than one part in a million are one."""
-    logs = np.sort(np.log(np.asarray(list(values), dtype=float)))
-    return int(1 + np.count_nonzero(np.diff(logs) > 1e-6)) if len(logs) else 0
+def distinct(values: Iterable[float] | np.ndarray) -> int:
+    """How many places these are, x [n] or [n, d]; places closer than one part in a million are one."""
+    logs = np.log(np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=float))
+    if not len(logs):
+        return 0
+    if logs.ndim == 2 and logs.shape[1] > 1:
+        return len(np.unique(np.round(logs * 1e6), axis=0))
+    return int(1 + np.count_nonzero(np.diff(np.sort(logs.ravel())) > 1e-6))
 
 
 def _unfit(point: Point) -> str:
