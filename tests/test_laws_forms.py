@@ -111,7 +111,7 @@ def _typical(form: Form, random: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_recovers_its_own_curves(name: str) -> None:
-    form, made = FORMS[name], surfaces(FORMS[name], 20)
+    made = surfaces(FORMS[name], 20)
     found = fit_many([(x, y) for x, y, _ in made], name)
     for one, (_, _, params) in zip(found, made, strict=True):
         assert list(one.params.values()) == pytest.approx(params, rel=1e-6)

@@ -100,15 +100,16 @@ def fit_many(
     delta: float | None = None,
     over: float = 1.0,
     seed: int = 0,
+    outlier: float = HUBER,
 ) -> list[Fit]:
-    """``fit`` of several data sets (x, y) side by side."""
+    """``fit`` of several data sets (x, y) side by side; ``outlier`` in place of 1.345."""
     chosen = form if isinstance(form, Form) else form_named(form)
     clean = [_clean(chosen, x, y, weights[i] if weights else None) for i, (x, y) in enumerate(sets)]
     longest = max((len(order) for *_, order in clean), default=1)
     size = max(1, int(MANY / (longest * chosen.size * max(1, len(chosen.grid)))))
     found: list[Fit] = []
     for first in range(0, len(clean), size):
-        found += _batch(chosen, clean[first : first + size], delta, over, seed)
+        found += _batch(chosen, clean[first : first + size], delta, over, seed, outlier)
     return found
 
 
@@ -139,12 +140,19 @@ def nearby(found: Fit, x: Array, v: Array, w: Array) -> Array:
     return solve(found.form, u, v - found.offset, w, start, found.delta)[0]
 
 
-def _batch(form: Form, clean: list[tuple[Array, Array, Array, Array]], delta: float | None, over: float, seed: int):
+def _batch(
+    form: Form,
+    clean: list[tuple[Array, Array, Array, Array]],
+    delta: float | None,
+    over: float,
+    seed: int,
+    outlier: float,
+) -> list[Fit]:
     problem = Problem.of([(x, y, w) for x, y, w, _ in clean])
     limit: float | Array
     if delta is None:
         rough = best_of(form, problem, np.inf, over, seed, tried=4)
-        limit = _scatter(form, problem, rough)
+        limit = _scatter(form, problem, rough, outlier)
     else:
         limit = float(delta)
     best = best_of(form, problem, limit, over, seed)
@@ -152,13 +160,13 @@ def _batch(form: Form, clean: list[tuple[Array, Array, Array, Array]], delta: fl
     return [_describe(form, problem, best, i, order, float(limits[i])) for i, (*_, order) in enumerate(clean)]
 
 
-def _scatter(form: Form, problem: Problem, rough: Best) -> Array:
+def _scatter(form: Form, problem: Problem, rough: Best, outlier: float) -> Array:
     """Huber's delta of each problem, from the median residual of a least-squares fit."""
     residual = np.abs(problem.v - form.log(rough.theta, problem.u)[0])
     used = problem.w > 0
     count = used.sum(1)
     spread = np.array([np.median(r[k]) for r, k in zip(residual, used, strict=True)]) * 1.4826
-    return np.maximum(LEAST_DELTA, HUBER * spread * np.sqrt(count / np.maximum(1, count - form.size)))
+    return np.maximum(LEAST_DELTA, outlier * spread * np.sqrt(count / np.maximum(1, count - form.size)))
 
 
 def _describe(form: Form, problem: Problem, best: Best, i: int, order: Array, delta: float) -> Fit:

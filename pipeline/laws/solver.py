@@ -119,7 +119,7 @@ class _State:
         index = np.arange(self.theta.shape[1])
         scale = diagonal + 1e-14 * (diagonal.max(-1, keepdims=True) + 1e-280)
         matrix[:, index, index] += damping * scale * free + 1e-15 * scale + (1.0 - free)
-        return np.linalg.solve(matrix, (downhill * free)[..., None])[..., 0]
+        return np.asarray(np.linalg.solve(matrix, (downhill * free)[..., None])[..., 0], dtype=np.float64)
 
 
 def _column(delta: float | Array) -> Array:

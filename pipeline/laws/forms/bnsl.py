@@ -1,4 +1,7 @@
-"""y = E + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i): a smoothly broken power law (Caballero et al. 2023, eq. 1)."""
+"""y = E + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i): a smoothly broken power law.
+
+Caballero et al. 2023, equation 1.
+"""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
-"""(y - E) / (C - y)^a = b x^-alpha: between a chance level C and a floor E (M4 of Alabdulmohsin et al. 2022, section 4).
+"""(y - E) / (C - y)^a = b x^-alpha: between a chance level C and a floor E.
 
-With y = E + (C - E) s and z = logit s the left side is, in logarithms, (1 - a) ln(C - E) - softplus(-z) + a softplus(z),
-which rises in z with a slope between 1 and a: Newton's method finds z from any start. ``a`` = 0 is a power law with a
-floor, and so is C far above the data.
+M4 of Alabdulmohsin et al. 2022, section 4. With y = E + (C - E) s and z = logit s the left side is, in logarithms,
+(1 - a) ln(C - E) - softplus(-z) + a softplus(z), which rises in z with a slope between 1 and a: Newton's method finds z
+from any start. ``a`` = 0 is a power law with a floor, and so is C far above the data.
 """
 
 import numpy as np
@@ -29,13 +29,12 @@ class M4(Form):
         floor, width, b, alpha, a = (theta[..., i : i + 1] for i in range(5))
         x = u[..., 0]
         z = _logit(b - alpha * x - (1.0 - a) * width, a)
-        share = _sigmoid(z)
+        up, _, share = _softplus(z)
         range_ = np.exp(width)
         total = floor + range_ * share
         per_z = range_ * share * (1.0 - share) / total
         slope = (1.0 - share) + a * share
         along = per_z / slope
-        up = np.logaddexp(0.0, z)
         gradient = [
             1.0 / total,
             range_ * share / total - (1.0 - a) * along,
@@ -85,18 +84,22 @@ class M4(Form):
         return np.where(y <= floor, np.inf, np.where(y >= chance, -np.inf, u))
 
 
-def _sigmoid(z: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-np.clip(z, -500.0, 500.0)))
+def _softplus(z: Array) -> tuple[Array, Array, Array]:
+    """softplus(z), softplus(-z) and the logistic function of z, of one exponential."""
+    small = np.exp(-np.abs(z))
+    common = np.log1p(small)
+    up = z > 0
+    share = np.where(up, 1.0, small) / (1.0 + small)
+    return np.where(up, z, 0.0) + common, np.where(up, 0.0, -z) + common, share
 
 
 def _logit(side: Array, a: Array) -> Array:
     """z with -softplus(-z) + a softplus(z) = side."""
     z = np.where(side < 0, side, side / a)
     for _ in range(STEPS):
-        share = _sigmoid(z)
-        gap = -np.logaddexp(0.0, -z) + a * np.logaddexp(0.0, z) - side
-        step = gap / ((1.0 - share) + a * share)
+        above, below, share = _softplus(z)
+        step = (a * above - below - side) / ((1.0 - share) + a * share)
         z = z - step
-        if np.abs(step).max() < 1e-12 * (1.0 + np.abs(z).max()):
+        if np.all(np.abs(step) < 1e-9 * (1.0 + np.abs(z))):  # the next step would be the square of this
             break
     return z
