@@ -142,7 +142,7 @@ def nearby(found: Fit, x: Array, v: Array, w: Array) -> Array:
 
 def _batch(
     form: Form,
-    clean: list[tuple[Array, Array, Array, Array]],
+    clean: list[tuple[Array, Array, Array, np.ndarray]],
     delta: float | None,
     over: float,
     seed: int,
@@ -169,7 +169,7 @@ def _scatter(form: Form, problem: Problem, rough: Best, outlier: float) -> Array
     return np.maximum(LEAST_DELTA, outlier * spread * np.sqrt(count / np.maximum(1, count - form.size)))
 
 
-def _describe(form: Form, problem: Problem, best: Best, i: int, order: Array, delta: float) -> Fit:
+def _describe(form: Form, problem: Problem, best: Best, i: int, order: np.ndarray, delta: float) -> Fit:
     theta, count = best.theta[i], len(order)
     fitted, gradient = form.log(theta, problem.u[i, :count])
     condition = _condition(gradient, problem.w[i, :count])
@@ -192,7 +192,7 @@ def _describe(form: Form, problem: Problem, best: Best, i: int, order: Array, de
     )
 
 
-def _clean(form: Form, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array, Array]:
+def _clean(form: Form, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array, np.ndarray]:
     """x [n, d], y, weights and the order they were put in, so that the order given does not matter."""
     ys = np.asarray(y, dtype=float).ravel()
     if not len(ys):
