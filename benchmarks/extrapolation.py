@@ -31,7 +31,7 @@ def read(path: str) -> list[Curve]:
     curves = []
     for key, rows in table.sort_values("Seen Examples").groupby(["Domain", "Task", "Model"]):
         parts = [rows[rows.Training == flag] for flag in (1, 0)]
-        values = [part[name].to_numpy(float) for part in parts for name in ("Seen Examples", "Loss")]
+        values = [np.asarray(part[name], dtype=float) for part in parts for name in ("Seen Examples", "Loss")]
         curves.append((str(key[0]) if isinstance(key, tuple) else str(key), *values))
     return curves
 

@@ -25,7 +25,9 @@ PEER_DRAWS = 40
 def surface(points: int = 240, noise: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
     """x [n, 2] in parameters and tokens, and losses with Student noise."""
     random = np.random.default_rng(0)
-    size, tokens = (np.exp(random.uniform(*np.log(ends), points)) for ends in ((5e7, 1.6e10), (1e9, 5e11)))
+    size, tokens = (
+        np.exp(random.uniform(np.log(low), np.log(high), points)) for low, high in ((5e7, 1.6e10), (1e9, 5e11))
+    )
     form = FORMS["chinchilla"]
     x = np.stack([size, tokens], axis=1)
     v, _ = form.log(form.internal(TRUTH, np.zeros(2), 0.0), np.log(x))
