@@ -6,7 +6,7 @@ import pytest
 from pipeline.laws.fit import fit, fit_many
 from pipeline.laws.forms import FORMS, Form
 
-ONE_INPUT = [name for name, form in FORMS.items() if form.inputs == ("x",)]
+ONE_INPUT = [name for name, form in FORMS.items() if len(form.inputs) == 1]
 
 
 def inside(form: Form, random: np.random.Generator, shape: tuple[int, ...] = ()) -> np.ndarray:
@@ -77,7 +77,7 @@ def surfaces(form: Form, count: int, points: int = 60) -> list[tuple[np.ndarray,
     for _ in range(count):
         theta = _typical(form, random)
         u = np.stack([random.permutation(np.linspace(-4, 4, points)) for _ in form.inputs], axis=1)
-        centre = random.uniform(5, 15, len(form.inputs))
+        centre = form.centre(random.uniform(5, 15, (1, len(form.inputs))))
         v, _ = form.log(theta, u)
         out.append((np.exp(u + centre), np.exp(v), form.natural(theta, centre, 0.0)))
     return out
@@ -104,6 +104,22 @@ def _typical(form: Form, random: np.random.Generator) -> np.ndarray:
             (0.2, 0.3),
         ],
         "chinchilla": [(0.3, 1.0), (-1, 0), (0.2, 0.5), (-1, 0), (0.2, 0.5)],
+        "skaling": [(0.1, 0.5), (-1, 0), (0.2, 0.5), (-0.5, 0.5), (0.2, 0.5), (0.5, 2.0)],
+        "kaplan": [(-1, 0), (0.1, 0.5), (-1, 0), (0.1, 0.5)],
+        "muennighoff": [(0.3, 1.0), (-1, 0), (0.2, 0.5), (-1, 0), (0.2, 0.5), (0.5, 2.5), (0.5, 2.5)],
+        "bounded": [
+            (0.2, 0.6),
+            (0.0, 1.0),
+            (-2, -1),
+            (0.3, 0.6),
+            (-2, -1),
+            (0.3, 0.6),
+            (-2, -1),
+            (0.2, 0.6),
+            (0.3, 0.7),
+        ],
+        "shape": [(-1, 0), (0.3, 0.7), (-2, -1), (0.2, 0.5), (-1, 0), (0.3, 0.7), (0.1, 0.5)],
+        "sigmoid": [(0.1, 0.3), (-0.7, -0.2), (-0.5, 1.0), (0.5, 3.0)],
     }
     low, high = np.array(ranges.get(form.name) or form.bounds).T
     return random.uniform(low, high)

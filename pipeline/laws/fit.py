@@ -148,7 +148,7 @@ def _batch(
     seed: int,
     outlier: float,
 ) -> list[Fit]:
-    problem = Problem.of([(x, y, w) for x, y, w, _ in clean])
+    problem = Problem.of([(x, y, w) for x, y, w, _ in clean], form)
     limit: float | Array
     if delta is None:
         rough = best_of(form, problem, np.inf, over, seed, tried=4)

@@ -23,14 +23,14 @@ class Problem:
     offset: Array
 
     @classmethod
-    def of(cls, sets: Sequence[tuple[Array, Array, Array]]) -> "Problem":
+    def of(cls, sets: Sequence[tuple[Array, Array, Array]], form: Form) -> "Problem":
         """From (x [n, d], y [n], weights [n]) of each; weights are scaled to a mean of 1."""
         longest, inputs = max(len(y) for _, y, _ in sets), sets[0][0].shape[1]
         u, v = np.zeros((len(sets), longest, inputs)), np.zeros((len(sets), longest))
         w, centre, offset = np.zeros_like(v), np.zeros((len(sets), inputs)), np.zeros(len(sets))
         for i, (x, y, weights) in enumerate(sets):
             count = len(y)
-            centre[i], offset[i] = np.log(x).mean(0), np.log(y).mean()
+            centre[i], offset[i] = form.centre(np.log(x)), np.log(y).mean()
             u[i, :count], v[i, :count] = np.log(x) - centre[i], np.log(y) - offset[i]
             w[i, :count] = weights / weights.mean()
         return cls(u, v, w, centre, offset)

@@ -3,17 +3,24 @@
 from pipeline.errors import BadInput, nearest
 from pipeline.laws.forms.base import Array, Form
 from pipeline.laws.forms.bnsl import Bnsl1, Bnsl2
+from pipeline.laws.forms.bounded import Bounded
 from pipeline.laws.forms.chinchilla import Chinchilla
+from pipeline.laws.forms.kaplan import Kaplan
 from pipeline.laws.forms.m3 import M3
 from pipeline.laws.forms.m4 import M4
+from pipeline.laws.forms.muennighoff import Muennighoff
 from pipeline.laws.forms.power import Power
 from pipeline.laws.forms.power_floor import PowerFloor
+from pipeline.laws.forms.shape import Shape
 from pipeline.laws.forms.shifted import Shifted
+from pipeline.laws.forms.sigmoid import Sigmoid
+from pipeline.laws.forms.skaling import Skaling
 
 __all__ = ["FORMS", "Array", "Form", "form_named"]
 
-_ALL = (Power(), PowerFloor(), Shifted(), M3(), M4(), Bnsl1(), Bnsl2(), Chinchilla())
-FORMS: dict[str, Form] = {form.name: form for form in _ALL}
+_CURVES = (Power(), PowerFloor(), Shifted(), M3(), M4(), Bnsl1(), Bnsl2())
+_SURFACES = (Chinchilla(), Skaling(), Kaplan(), Muennighoff(), Bounded(), Shape())
+FORMS: dict[str, Form] = {form.name: form for form in (*_CURVES, *_SURFACES, Sigmoid())}
 
 
 def form_named(name: str) -> Form:

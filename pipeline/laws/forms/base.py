@@ -7,7 +7,6 @@ Shapes: B problems, s starts, n points, d inputs, p parameters.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +23,17 @@ FALLING = (0.0, EXPONENT_LIMIT)
 
 
 class Form(ABC):
-    name: ClassVar[str]
-    parameters: ClassVar[tuple[str, ...]]
+    name: str
+    parameters: tuple[str, ...]
     """Names of the natural parameters, in the order of theta."""
-    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    inputs: tuple[str, ...] = ("x",)
     """What the columns of x are."""
-    latex: ClassVar[str]
-    units: ClassVar[tuple[str, ...]]
+    latex: str
+    units: tuple[str, ...]
     """Of each parameter; y and the inputs stand for their units, 1 for none."""
-    bounds: ClassVar[Bounds]
+    bounds: Bounds
     """Of theta, in centred coordinates."""
-    bounded: ClassVar[bool] = False
+    bounded: bool = False
     """Whether y has an upper bound of its own (a chance level)."""
 
     @property
@@ -64,6 +63,10 @@ class Form(ABC):
         """u [...] at which a falling curve of one input reaches v; infinity where it never does."""
         raise NotImplementedError(f"{self.name} has no inverse")
 
+    def centre(self, logs: Array) -> Array:
+        """Where u = 0 for ln x [n, d]: the mean, unless the form compares inputs with one another."""
+        return logs.mean(0)
+
     @property
     def grid(self) -> Array:
         """Start values [s, q] of what enters non-linearly."""
@@ -78,20 +81,22 @@ def product(*values: list[float]) -> Array:
 def fit_sum(columns: Array, v: Array, w: Array) -> Array:
     """Logarithms of the non-negative coefficients c [B, s, k] that make sum_k c_k exp(columns) nearest to exp(v).
 
-    columns [B or 1, s, n, k] are logarithms; v, w [B, n]. Weighted least squares on relative errors (variable
-    projection, Golub and Pereyra 1973), non-negative by trying every set of active columns (k <= 4). A coefficient
-    of zero is returned as 1e-3 of the least y, so that its exponent can still move.
+    columns [B or 1, s, n, k] are logarithms; v, w [B, n], or [B, s, n] where each start has its own. Weighted least
+    squares on relative errors (variable projection, Golub and Pereyra 1973), non-negative by trying every set of active
+    columns (k <= 4). A coefficient of zero is returned as 1e-3 of the least y, so that its exponent can still move.
     """
-    relative = columns - v[:, None, :, None]
-    top = np.where((w > 0)[:, None, :, None], relative, -np.inf).max(2, keepdims=True)
-    root = np.sqrt(w)[:, None, :, None]
+    v, w = (a[:, None] if a.ndim == 2 else a for a in (v, w))
+    used = (w > 0)[..., None]
+    relative = columns - v[..., None]
+    top = np.where(used, relative, -np.inf).max(2, keepdims=True)
+    root = np.sqrt(w)[..., None]
     basis = np.exp(np.minimum(relative - top, 0.0)) * root
     moments = np.swapaxes(basis, -1, -2)
     normal = moments @ basis
     target = (moments @ root)[..., 0]
     coefficient = _non_negative(normal, target)
-    least = np.where(w > 0, v, np.inf).min(-1)[:, None, None]
-    size = np.where((w > 0)[:, None, :, None], columns, -np.inf).max(2)
+    least = np.where(used[..., 0], v, np.inf).min(-1)[..., None]
+    size = np.where(used, columns, -np.inf).max(2)
     small = np.log(1e-3) + least - size
     with np.errstate(divide="ignore"):
         return np.maximum(np.log(coefficient) - top[:, :, 0, :], small)
