@@ -140,3 +140,52 @@ def test_units_do_not_matter(name: str) -> None:
     base, other = fit(x, y, name), fit(x * 1e6, y * 1e-3, name)
     assert other.predict(x * 3e6) == pytest.approx(base.predict(x * 3) * 1e-3, rel=1e-6)
     assert other.objective == pytest.approx(base.objective, rel=1e-7)
+
+
+def value(name: str, params: list[float], x: list[float]) -> float:
+    form, logs = FORMS[name], np.log([x])
+    centre = form.centre(logs + 0.3)
+    return float(np.exp(form.log(form.internal(np.array(params), centre, 0.4), logs - centre)[0] + 0.4)[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "seen", "loss"), [(6.34e9, 242e9, 2.2256440889984477), (8.67e9, 178e9, 2.2269634075087867)]
+)
+def test_published_losses_of_repeated_data(size: float, seen: float, loss: float) -> None:
+    """The two models of figure 1 of Muennighoff et al. 2023, 25e9 unique tokens, with the constants of appendix A."""
+    params = [*np.exp([0.6254804, 6.255414]), 0.3526596, np.exp(7.3049974), 0.3526596, 15.387756, 5.309743]
+    assert value("muennighoff", params, [size, seen, 25e9]) == pytest.approx(loss, rel=1e-12)
+
+
+def test_one_pass_over_the_data_is_chinchilla() -> None:
+    params = [1.69, 406.4, 0.34, 410.7, 0.28]
+    once = value("muennighoff", [*params, 15.0, 5.0], [1e8, 2e10, 5e10])
+    assert once == pytest.approx(value("chinchilla", params, [1e8, 2e10]), rel=1e-12)
+
+
+H = 9 * 1e3**-0.4 + 8 * 1e5**-0.3 + 2 * 1e3**0.2 * 1e4**-0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "x", "y"),
+    [
+        ("skaling", [1.5, 4.0, 0.3, 20.0, 0.4, 1.7], [1e3, 1e4], 1.5 + 4 * (1e3**-0.3 + 20 * 1e4**-0.4) ** 1.7),
+        ("kaplan", [6e13, 0.08, 2e13, 0.1], [1e7, 1e9], ((6e13 / 1e7) ** 0.8 + 2e4) ** 0.1),
+        ("bounded", [0.5, 7, 9, 0.4, 8, 0.3, 2, 0.2, 0.5], [1e3, 1e4, 1e5], 0.5 + 6.5 * H / (1 + H)),
+        (
+            "shape",
+            [3.0, 0.7, 0.2, 0.3, 1.5, 0.4, 0.1],
+            [64, 1e3],
+            3 * 64**-0.7 + (0.2 * 64**0.3 + 1.5) * 1e3**-0.4 + 0.1,
+        ),
+        ("sigmoid", [0.1, 0.9, 3.0, 1.2], [0.8], 0.1 + 0.8 / (1 + np.exp(3 * (0.8 - 1.2)))),
+    ],
+)
+def test_formula(name: str, params: list[float], x: list[float], y: float) -> None:
+    assert value(name, params, x) == pytest.approx(y, rel=1e-6)
+
+
+def test_accuracy_outside_its_levels_has_no_loss() -> None:
+    theta = np.array([0.1, np.log(0.8), 1.0, 1.0])
+    at = [float(FORMS["sigmoid"].inverse(theta, float(np.log(y)))) for y in (0.05, 0.95)]
+    assert at == [np.inf, -np.inf]
