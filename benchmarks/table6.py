@@ -59,7 +59,7 @@ def ratios(compute: np.ndarray, family: np.ndarray, y: np.ndarray) -> dict[str, 
     index = np.column_stack([compute, 1.0 + np.searchsorted(np.array(law.groups), family)])
     theta = draws(law.joint, index)
     return {
-        f"{a} / {b}": (_ratio(law, law.joint.theta, a, b), *ends(_ratio(law, theta, a, b)))
+        f"{a} / {b}": (float(_ratio(law, law.joint.theta, a, b)), *ends(_ratio(law, theta, a, b)))
         for a, b in (("resnet", "vit"), ("resnet", "hybrid"), ("vit", "hybrid"))
     }
 
