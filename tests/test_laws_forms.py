@@ -1,5 +1,7 @@
 """Every form of the registry: gradient, inverse, conversion of parameters, and exact recovery of its own curves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -189,3 +191,11 @@ def test_accuracy_outside_its_levels_has_no_loss() -> None:
     theta = np.array([0.1, np.log(0.8), 1.0, 1.0])
     at = [float(FORMS["sigmoid"].inverse(theta, float(np.log(y)))) for y in (0.05, 0.95)]
     assert at == [np.inf, -np.inf]
+
+
+def test_every_form_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "forms.md").read_text()
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in page.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("|` "): (row[2], row[3]) for row in rows}
+    assert listed == {name: (", ".join(f.inputs), ", ".join(f.parameters)) for name, f in FORMS.items()}
+    assert all(len(row) == 6 and all(row) for row in rows)

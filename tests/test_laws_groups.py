@@ -144,3 +144,10 @@ def test_a_group_needs_points_of_its_own() -> None:
         fit_groups(x, y, [*group[:-1], "mixer"], "power_floor", ["alpha"])
     with pytest.raises(BadInput, match="a group of every point, not 27 for 28"):
         fit_groups(x, y, group[:-1])
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_a_bad_place_is_named(bad: float) -> None:
+    x, y, group = families()
+    with pytest.raises(BadInput, match="every x must be finite and positive; value 3"):
+        fit_groups(np.where(np.arange(len(x)) == 3, bad, x), y, group)

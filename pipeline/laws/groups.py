@@ -63,11 +63,12 @@ def fit_groups(
         raise BadInput(f"A fit of groups needs a group of every point, not {len(names)} for {len(xs)} points.")
     members = tuple(np.flatnonzero(names == name) for name in groups)
     for name, part in zip(groups, members, strict=True):
-        places, needed = distinct(xs[part]), chosen.size - len(share) + 1
-        if places < needed:
+        own = chosen.size - len(whole.share)
+        places = distinct(xs[part][(xs[part] > 0).all(1)])
+        if places < own + 1:
             raise BadInput(
-                f"Cannot fit {chosen.name} to {name}: with {needed - 1} parameters of its own it needs {needed} "
-                f"distinct places on the axis, not {places}."
+                f"Cannot fit {chosen.name} to {name}: with {own} parameters of its own it needs {own + 1} distinct "
+                f"places on the axis, not {places}."
             )
     index = 1.0 + np.searchsorted(np.array(groups), names)
     joint = fit(np.column_stack([xs, index]), y, whole, weights, delta, over, seed)
