@@ -1,0 +1,85 @@
+"""The planner: what it takes, what it refuses, and that its choice beats an even grid."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from benchmarks.design import Study, even, planned, spread
+from pipeline.errors import BadInput
+from pipeline.laws.design import Candidate, Proposal, Side, propose
+
+
+def sides(at: float = 1e6, seed: int = 0) -> tuple[Side, Side]:
+    study = Study(at, 0.02, seed)
+    return study.side("a"), study.side("b")
+
+
+def grid(count: int = 12) -> list[Candidate]:
+    return [Candidate(f"{f} {x:.3g}", f, float(x)) for f in "ab" for x in np.geomspace(1e4, 1e7, count)]
+
+
+def plain(budget: float, **options: float) -> Proposal:
+    return propose(*sides(), grid(), lambda _, c: c.x, budget, **options)  # type: ignore[arg-type]
+
+
+def test_every_trial_narrows_and_the_budget_holds() -> None:
+    found = plain(2e7)
+    deviations = [found.sd, *(pick.sd for pick in found.picks)]
+    assert found.picks and all(later < earlier for earlier, later in pairwise(deviations))
+    assert found.cost <= 2e7 and found.cost == pytest.approx(sum(p.candidate.x for p in found.picks))
+    assert len({pick.candidate.name for pick in found.picks}) == len(found.picks)
+
+
+def test_more_compute_never_says_less() -> None:
+    assert plain(3e7).picks[-1].sd <= plain(3e6).picks[-1].sd
+
+
+def test_stop_rules_are_said() -> None:
+    assert "as narrow as wanted" in plain(1e9, width=3.0).stop
+    assert "full with 2" in plain(1e9, most=2).stop
+    assert "pays for no candidate" in plain(1.0).stop
+    assert plain(1e9).stop == "Every candidate is taken."
+
+
+def test_a_shared_trunk_makes_the_next_trial_cheap() -> None:
+    """A trial whose family already has a longer one costs a tenth."""
+
+    def shared(taken: list[Candidate], c: Candidate) -> float:
+        return c.x * (0.1 if any(t.family == c.family and t.x > c.x for t in taken) else 1.0)
+
+    found = propose(*sides(), grid(), shared, 4e6)  # type: ignore[arg-type]
+    assert found.picks[-1].sd < 0.9 * plain(4e6).picks[-1].sd
+
+
+def test_laws_that_cannot_cross_get_no_trial() -> None:
+    a, _ = sides()
+    far = Side("b", a.fit, a.theta + np.array([0.0, 3.0, 0.0]) + np.array([5.0, 0.0, 0.0]), a.x, a.noise)
+    found = propose(a, far, grid(), lambda _, c: c.x, 1e7)
+    assert not found.picks and found.stop.startswith("No draw of the two laws crosses")
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
+def test_budget_that_is_none(budget: float) -> None:
+    with pytest.raises(BadInput, match="positive number of FLOPs"):
+        plain(budget)
+
+
+def test_candidates_and_costs_are_checked() -> None:
+    with pytest.raises(BadInput, match="neither a nor b"):
+        propose(*sides(), [Candidate("c 1", "c", 1.0)], lambda _, c: c.x, 1e7)
+    with pytest.raises(BadInput, match="must be positive"):
+        propose(*sides(), [Candidate("a 0", "a", 0.0)], lambda _, c: c.x, 1e7)
+    with pytest.raises(BadInput, match="costs a positive number"):
+        propose(*sides(), grid(), lambda _, c: 0.0, 1e7)
+
+
+def test_half_the_variance_of_an_even_grid() -> None:
+    ours, theirs = [], []
+    for seed in range(16):
+        one, other = Study(5e5, 0.02, seed), Study(5e5, 0.02, 100 + seed)
+        budget = even(one)
+        assert planned(other, budget) <= budget * (1 + 1e-9)
+        theirs.append(one.crossing())
+        ours.append(other.crossing())
+    assert spread(ours) < 0.5 * spread(theirs)
