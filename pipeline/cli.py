@@ -24,6 +24,7 @@ VERBS = {
     "why": "TRIAL: what makes it differ from its nearest recorded neighbour",
     "logs": "TRIAL: the log of a failed trial",
     "fit": "laws and crossovers from what is recorded",
+    "next": "budget=FLOPS: the trials that would narrow the crossover most",
     "report": "the page from what is recorded",
     "export": "trials as CSV and Parquet, tables as LaTeX, figures as SVG and PNG",
     "convert": "SOURCE TARGET: weights of a file or of a trial into another program's layout",
@@ -37,6 +38,7 @@ examples:
   crossover plan study=cifar10 data.cifar10.path=cifar10.tar.gz
   crossover plan study=paper_table6
   crossover train arch=vit_nano data=fractal study.data=fractal study.budgets=[8192]
+  crossover next study=quickstart budget=1e14
   crossover status
   crossover convert B_16.npz vit_b16.safetensors arch=vit_b16 --to timm
 """
@@ -61,7 +63,7 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"crossover {__version__}")
     parser.add_argument("--conf", type=Path, metavar="DIR", help="folder of your own presets (study/, arch/, ...)")
     parser.add_argument("--cfg", action="store_true", help="print the composed config and stop")
-    parser.add_argument("--json", action="store_true", help="plan, status, why, fit: machine-readable output")
+    parser.add_argument("--json", action="store_true", help="plan, status, why, fit, next: machine-readable output")
     parser.add_argument("--rows", action="store_true", help="plan: each pre-training by itself, however many")
     parser.add_argument("--verify", action="store_true", help="prepare: check every shard, digest and image")
     parser.add_argument("--bench", action="store_true", help="prepare: images/s per core, cores needed per device")
@@ -107,9 +109,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
-    from pipeline import commands, convert, lookup
+    from pipeline import commands, convert, lookup, proposal
 
-    home = next(m for m in (lookup, commands, convert) if hasattr(m, arguments.verb))
+    home = next(m for m in (lookup, commands, convert, proposal) if hasattr(m, arguments.verb))
     verb: Callable[[Any], int] = getattr(home, arguments.verb)
     return verb(arguments)
 

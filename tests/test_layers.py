@@ -47,6 +47,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
             "pipeline.bench",
             "pipeline.commands",
             "pipeline.lookup",
+            "pipeline.proposal",
             "pipeline.convert",
             "pipeline.cli",
             "pipeline.__main__",

@@ -63,6 +63,8 @@ class Fitted:
     fit: Fit
     draws: Draws
     noise: Noise
+    cells: tuple[Cell, ...]
+    """On the frontier, ordered by x: what was fitted."""
 
     def curves(self, x: Array) -> Array:
         """ln y of every draw at x [n]: [B, n]."""
@@ -127,7 +129,7 @@ def make_law(
     _describe(law, found, noise, drawn, form, reach)
     law.holdout, held_note = hold_out(on, chosen.name, law, draws, seed)
     law.notes += [held_note] if held_note else []
-    return Family(law, Fitted(found, drawn, noise), measured(edge, noise, draws, seed, key))
+    return Family(law, Fitted(found, drawn, noise, tuple(on)), measured(edge, noise, draws, seed, key))
 
 
 def choose(x: list[float], form: str = "") -> tuple[Form | None, str]:
