@@ -47,6 +47,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
             "pipeline.bench",
             "pipeline.commands",
             "pipeline.lookup",
+            "pipeline.fitting",
             "pipeline.convert",
             "pipeline.cli",
             "pipeline.__main__",
