@@ -106,7 +106,7 @@ def bounds(sample: Sample, at: Array, method: str, level: float, draws: int, see
 
 def new_run(value: Array, lo: Array, hi: Array, known: Spread, level: float) -> tuple[Array, Array]:
     """The interval of the mean [S, k] widened by the noise of one run, the two being independent."""
-    half = (quantile(known.noise_dof, level) * known.noise)[:, None]
+    half = (quantile(known.noise_dof, level) * known.noise)[:, None] * np.sqrt(known.trend.at(value))
     return value - np.hypot(value - lo, half), value + np.hypot(hi - value, half)
 
 
