@@ -112,7 +112,7 @@ def coverage(case: Case, noise: str, method: str, count: int, seed: int = 1) -> 
     """Shares covered of the mean and of a new run [k] (0 to 1), and the median width of the mean's interval [k]."""
     sample, at, truth, new = studies(case, noise, count, seed)
     lo, hi, known = bounds(sample, at, method, LEVEL, DRAWS, seed)
-    new_lo, new_hi = new_run(sample.form.log(sample.theta, at)[0], lo, hi, known, LEVEL)
+    new_lo, new_hi = new_run(at, sample.form.log(sample.theta, at)[0], lo, hi, known, LEVEL)
     inside, new_inside = (lo <= truth) & (truth <= hi), (new_lo <= new) & (new <= new_hi)
     return inside.mean(0), new_inside.mean(0), np.median(hi - lo, axis=0)
 

@@ -3,7 +3,7 @@
 A robust fit behaves as least squares on pseudo-residuals psi(r) / mean(psi') (Huber 1981, section 7.6), so everything
 here is linear theory on those. Where each configuration is at one place, its mean residual is one observation: the
 variance is that of G means about p parameters, whatever part of it the repeats share, with noise that may grow or fall
-with the curve (a log-linear variance function, Carroll and Ruppert 1988, section 3.2). Where configurations have
+with scale (a log-linear variance function, Carroll and Ruppert 1988, section 3.2). Where configurations have
 several places (checkpoints), it is the cluster-robust CR2 with the degrees of freedom of Bell and McCaffrey (2002;
 Imbens and Kolesar 2016, section II).
 """
@@ -55,36 +55,38 @@ def spread(sample: Sample, gradient: Array) -> Spread:
 
 @dataclass(frozen=True)
 class Trend:
-    """Variance of the noise relative to its mean over the points: exp(slope t) / scale, t the curve in units of its
-    own scatter over the points."""
+    """Variance of the noise relative to its mean over the points: exp(slope t) / scale, t the scale of a place."""
 
     slope: Array
-    centre: Array
-    unit: Array
-    scale: Array
-    """All [S, 1]."""
-    least: Array
-    most: Array
-    """Of the curve over the points, [S, 1]: outside them the noise is taken to be that at the nearest."""
+    """[S, 1], per standard deviation of t."""
+    level: Array
+    """[S, 1], mean of exp(slope t) over the points."""
+    u: Array
+    """Of the points, [n, d]."""
 
     @classmethod
     def of(cls, sample: Sample, freed: Array) -> "Trend":
         """By maximum likelihood from residuals freed of leverage [S, n], which is concave: damped Newton steps."""
-        value = sample.value()
-        centre, unit = value.mean(-1, keepdims=True), np.maximum(value.std(-1, keepdims=True), SMALL)
-        t, square = (value - centre) / unit, freed**2 + 1e-300
-        slope = np.zeros_like(centre)
+        t, square = _scale(sample.u, sample.u), freed**2 + 1e-300
+        slope = np.zeros((len(freed), 1))
         for _ in range(STEPS):
             share = square * np.exp(-slope * t)
             share /= share.sum(-1, keepdims=True)
-            lean = (share * t).sum(-1, keepdims=True)
-            slope = np.clip(slope + lean / np.maximum(0.3, (share * t * t).sum(-1, keepdims=True)), -STEEPEST, STEEPEST)
-        scale = np.exp(slope * t).mean(-1, keepdims=True)
-        return cls(slope, centre, unit, scale, value.min(-1, keepdims=True), value.max(-1, keepdims=True))
+            lean, bend = (share @ t)[:, None], (share @ t**2)[:, None]
+            slope = np.clip(slope + lean / np.maximum(bend, 0.3), -STEEPEST, STEEPEST)
+        return cls(slope, np.exp(slope * t).mean(-1, keepdims=True), sample.u)
 
-    def at(self, value: Array) -> Array:
-        """Relative variance where the curve is ``value`` [S, k]."""
-        return np.exp(self.slope * (np.clip(value, self.least, self.most) - self.centre) / self.unit) / self.scale
+    def at(self, u: Array) -> Array:
+        """Relative variance at u [k, d], [S, k]; beyond the points that at the nearest."""
+        return np.exp(self.slope * _scale(u, self.u)) / self.level
+
+
+def _scale(u: Array, points: Array) -> Array:
+    """How large u [k, d] is: the mean of its inputs, in standard deviations over ``points``; no more than theirs."""
+    each = points.std(0)
+    even = np.where(each > SMALL, 1.0 / np.maximum(each, SMALL), 0.0)
+    own = points @ even
+    return (np.clip(u @ even, own.min(), own.max()) - own.mean()) / max(float(own.std()), SMALL)
 
 
 def leverage(sample: Sample) -> Array:
@@ -136,7 +138,7 @@ def _between(sample: Sample, residual: Array) -> Array:
 
 
 def _means(sample: Sample, residual: Array, basis: Array, along: Array, trend: Trend) -> tuple[Array, Array]:
-    relative, weight = trend.at(sample.value()), sample.w
+    relative, weight = trend.at(sample.u), sample.w
     heavy = np.bincount(sample.clusters.config, weight)[sample.clusters.config]
     left = (relative * (weight / heavy - (basis**2).sum(-1))).sum(-1)
     variance = _between(sample, residual) / np.maximum(left, SMALL)
