@@ -2,7 +2,8 @@
 
 A robust fit behaves as least squares on pseudo-residuals psi(r) / mean(psi') (Huber 1981, section 7.6), so everything
 here is linear theory on those. Where each configuration is at one place, its mean residual is one observation: the
-variance is that of G means about p parameters, whatever part of it the repeats share. Where configurations have
+variance is that of G means about p parameters, whatever part of it the repeats share, with noise that may grow or fall
+with scale (a log-linear variance function, Carroll and Ruppert 1988, section 3.2). Where configurations have
 several places (checkpoints), it is the cluster-robust CR2 with the degrees of freedom of Bell and McCaffrey (2002;
 Imbens and Kolesar 2016, section II).
 """
@@ -16,6 +17,9 @@ from pipeline.laws.sample import Sample
 
 SMALL = 1e-8
 """Share of a residual that the fit leaves free, below which the points say nothing of the noise."""
+STEPS = 30
+STEEPEST = 3.0
+"""Of the logarithm of the noise's variance, over one standard deviation of the curve."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Spread:
     unit: Array
     """[S, k], inverse curvature of the loss: its rise is half the square of a move over this."""
     noise: Array
-    """[S], standard deviation of ln y of a new run about the curve (one of mean weight)."""
+    """[S], standard deviation of ln y of a run about the curve (one of mean weight), over the points together."""
+    trend: "Trend"
     noise_dof: Array
     """[S]"""
 
@@ -38,12 +43,50 @@ def spread(sample: Sample, gradient: Array) -> Spread:
     """``gradient`` [S, p, k] of each quantity by theta."""
     residual, flat, basis, direction = _linear(sample, gradient)
     per_noise = (direction**2).sum(1)
+    freed = free(sample, residual[..., None], basis)[..., 0]
+    trend = Trend.of(sample, freed)
     if sample.clusters.single:
-        variance, dof = _means(sample, residual, per_noise)
+        variance, dof = _means(sample, residual, basis, basis @ direction, trend)
     else:
         variance, dof = _robust(sample, residual, basis, basis @ direction, per_noise)
-    noise, noise_dof = _noise(sample, free(sample, residual[..., None], basis)[..., 0])
-    return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof)
+    noise, noise_dof = _noise(sample, freed)
+    return Spread(variance, dof, per_noise / flat[:, None], noise, trend, noise_dof)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Variance of the noise relative to its mean over the points: exp(slope t) / scale, t the scale of a place."""
+
+    slope: Array
+    """[S, 1], per standard deviation of t."""
+    level: Array
+    """[S, 1], mean of exp(slope t) over the points."""
+    u: Array
+    """Of the points, [n, d]."""
+
+    @classmethod
+    def of(cls, sample: Sample, freed: Array) -> "Trend":
+        """By maximum likelihood from residuals freed of leverage [S, n], which is concave: damped Newton steps."""
+        t, square = _scale(sample.u, sample.u), freed**2 + 1e-300
+        slope = np.zeros((len(freed), 1))
+        for _ in range(STEPS):
+            share = square * np.exp(-slope * t)
+            share /= share.sum(-1, keepdims=True)
+            lean, bend = (share @ t)[:, None], (share @ t**2)[:, None]
+            slope = np.clip(slope + lean / np.maximum(bend, 0.3), -STEEPEST, STEEPEST)
+        return cls(slope, np.exp(slope * t).mean(-1, keepdims=True), sample.u)
+
+    def at(self, u: Array) -> Array:
+        """Relative variance at u [k, d], [S, k]; beyond the points that at the nearest."""
+        return np.exp(self.slope * _scale(u, self.u)) / self.level
+
+
+def _scale(u: Array, points: Array) -> Array:
+    """How large u [k, d] is: the mean of its inputs, in standard deviations over ``points``; no more than theirs."""
+    each = points.std(0)
+    even = np.where(each > SMALL, 1.0 / np.maximum(each, SMALL), 0.0)
+    own = points @ even
+    return (np.clip(u @ even, own.min(), own.max()) - own.mean()) / max(float(own.std()), SMALL)
 
 
 def leverage(sample: Sample) -> Array:
@@ -51,13 +94,16 @@ def leverage(sample: Sample) -> Array:
     return np.linalg.qr(_rows(sample)[0])[0]
 
 
-def free(sample: Sample, values: Array, basis: Array) -> Array:
-    """(I - H)^-1/2 of each configuration times ``values`` [S, n, k]: undoes how far the fit follows its own points."""
+def free(sample: Sample, values: Array, basis: Array, power: float = 0.5) -> Array:
+    """(I - H)^-power of each configuration times ``values`` [S, n, k]: undoes how far the fit follows its own points.
+
+    1/2 makes the squares of residuals unbiased (CR2, HC2), 1 is the jackknife (CR3, HC3).
+    """
     out = values.copy()
     for rows in sample.clusters.rows():
         left, size, _ = np.linalg.svd(basis[:, rows], full_matrices=False)
         rest = 1.0 - size**2
-        gain = np.where(rest > SMALL, 1.0 / np.sqrt(np.maximum(rest, SMALL)), 0.0) - 1.0
+        gain = np.where(rest > SMALL, np.maximum(rest, SMALL) ** -power, 0.0) - 1.0
         out[:, rows] += (left * gain[:, None]) @ (np.swapaxes(left, 1, 2) @ values[:, rows])
     return out
 
@@ -91,10 +137,14 @@ def _between(sample: Sample, residual: Array) -> Array:
     return np.sum(sums, axis=0)
 
 
-def _means(sample: Sample, residual: Array, per_noise: Array) -> tuple[Array, Array]:
+def _means(sample: Sample, residual: Array, basis: Array, along: Array, trend: Trend) -> tuple[Array, Array]:
+    relative, weight = trend.at(sample.u), sample.w
+    heavy = np.bincount(sample.clusters.config, weight)[sample.clusters.config]
+    left = (relative * (weight / heavy - (basis**2).sum(-1))).sum(-1)
+    variance = _between(sample, residual) / np.maximum(left, SMALL)
     dof = max(1, sample.clusters.count - sample.form.size)
-    variance = _between(sample, residual) / dof
-    return variance[:, None] * per_noise, np.full_like(per_noise, dof)
+    moved = (along**2 * relative[..., None]).sum(1)
+    return variance[:, None] * moved, np.full_like(moved, dof)
 
 
 def _robust(sample: Sample, residual: Array, basis: Array, along: Array, per_noise: Array) -> tuple[Array, Array]:
