@@ -1,0 +1,139 @@
+"""Interval: where the curve lies at a place, and where a new run there would fall, at any level."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pipeline.errors import BadInput, nearest
+from pipeline.laws.fit import Fit, columns
+from pipeline.laws.forms import Array
+from pipeline.laws.profile import limits, parameters, quantile
+from pipeline.laws.resample import draw
+from pipeline.laws.sample import Sample
+from pipeline.laws.spread import Spread, spread
+
+METHODS = ("auto", "profile", "delta", "wild", "run")
+LEVEL = 0.95
+FURTHEST = 200.0
+"""In ln y: ends that lie further from the points are shown as this."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Of k places, in units of y: the mean curve, its interval, and that of a new run."""
+
+    at: Array
+    """[k, d]"""
+    mean: Array
+    lo: Array
+    hi: Array
+    new_lo: Array
+    new_hi: Array
+    distance: Array
+    """[k, d], how many times beyond the largest x of each input (1 within the data)."""
+    method: str
+    level: float
+    configs: int
+    """Independent configurations that the interval counts."""
+    noise: float
+    """Standard deviation of ln y of a new run."""
+    notes: tuple[str, ...]
+
+
+def intervals(
+    found: Fit,
+    x: ArrayLike,
+    y: ArrayLike,
+    at: ArrayLike,
+    runs: Sequence[object] | None = None,
+    configs: Sequence[object] | None = None,
+    weights: ArrayLike | None = None,
+    method: str = "auto",
+    level: float = LEVEL,
+    draws: int = 1000,
+    seed: int = 0,
+    over: float = 1.0,
+) -> Intervals:
+    """Intervals at ``at`` [k] or [k, d] for the points, weights and ``over`` that ``found`` was fitted to.
+
+    ``runs`` and ``configs`` name each point's run and configuration: see ``Clusters``. ``auto`` is ``profile``;
+    ``delta`` is the symmetric t interval in ln y, ``wild`` and ``run`` are percentiles of ``draws`` bootstraps. Raises
+    BadInput for an unknown method, a level outside (0, 1), places that are not positive and points that do not match.
+    """
+    if method not in METHODS:
+        raise BadInput(f"There is no interval {method!r}: {nearest(method, METHODS)}")
+    if not 0.0 < level < 1.0:
+        raise BadInput(f"The level of an interval lies between 0 and 1, not at {level:g}.")
+    places = columns(at, len(found.centre))
+    if not np.all(np.isfinite(places) & (places > 0)):
+        raise BadInput("A law is asked at finite, positive places only: mend the places asked for.")
+    chosen = "profile" if method == "auto" else method
+    sample, notes = _countable(Sample.of(found, x, y, runs, configs, weights, over))
+    lo, hi, known = bounds(sample, np.log(places) - found.centre, chosen, level, draws, seed)
+    value = sample.form.log(sample.theta, np.log(places) - found.centre)[0]
+    new_lo, new_hi = new_run(value, lo, hi, known, level)
+    return Intervals(
+        at=places,
+        mean=_shown(value, found.offset),
+        lo=_shown(lo, found.offset),
+        hi=_shown(hi, found.offset),
+        new_lo=_shown(new_lo, found.offset),
+        new_hi=_shown(new_hi, found.offset),
+        distance=np.maximum(1.0, places / columns(x, len(found.centre)).max(0)),
+        method=chosen,
+        level=level,
+        configs=sample.clusters.count,
+        noise=float(known.noise[0]),
+        notes=notes,
+    )
+
+
+def bounds(sample: Sample, at: Array, method: str, level: float, draws: int, seed: int) -> tuple[Array, Array, Spread]:
+    """Interval of the mean curve [S, k] at ``at`` [k, d], in the coordinates of u and v, and the spread there."""
+    if method == "profile":
+        return limits(sample, at, level)
+    value, gradient = sample.form.log(sample.theta, at)
+    known = spread(sample, gradient)
+    if method == "delta":
+        half = quantile(known.dof, level) * np.sqrt(known.variance)
+        return value - half, value + half, known
+    theta, _ = draw(sample, method, draws, seed)
+    lo, hi = np.quantile(sample.form.log(theta, at)[0], [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=1)
+    return np.minimum(lo, value), np.maximum(hi, value), known
+
+
+def new_run(value: Array, lo: Array, hi: Array, known: Spread, level: float) -> tuple[Array, Array]:
+    """The interval of the mean [S, k] widened by the noise of one run, the two being independent."""
+    half = (quantile(known.noise_dof, level) * known.noise)[:, None]
+    return value - np.hypot(value - lo, half), value + np.hypot(hi - value, half)
+
+
+def parameter_intervals(
+    found: Fit,
+    x: ArrayLike,
+    y: ArrayLike,
+    runs: Sequence[object] | None = None,
+    configs: Sequence[object] | None = None,
+    weights: ArrayLike | None = None,
+    level: float = LEVEL,
+    over: float = 1.0,
+) -> dict[str, tuple[float, float]]:
+    """Profile interval of each parameter, in natural units, at most as far as the form's bounds. Arguments as above."""
+    sample, _ = _countable(Sample.of(found, x, y, runs, configs, weights, over))
+    return parameters(sample, found.centre, found.offset, level)
+
+
+def _countable(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
+    """With one configuration only, its points have to stand for runs."""
+    if sample.clusters.count > 1:
+        return sample, ()
+    return sample.apart(), (
+        "All points belong to one configuration, so the interval takes each as independent and is too narrow "
+        "where they share noise.",
+    )
+
+
+def _shown(v: Array, offset: float) -> Array:
+    return np.exp(np.clip(v[0] + offset, -FURTHEST, FURTHEST))

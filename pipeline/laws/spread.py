@@ -1,0 +1,123 @@
+"""Spread: variance and degrees of freedom of what a fit says, from the scatter of configurations about the law.
+
+A robust fit behaves as least squares on pseudo-residuals psi(r) / mean(psi') (Huber 1981, section 7.6), so everything
+here is linear theory on those. Where each configuration is at one place, its mean residual is one observation: the
+variance is that of G means about p parameters, whatever part of it the repeats share. Where configurations have
+several places (checkpoints), it is the cluster-robust CR2 with the degrees of freedom of Bell and McCaffrey (2002;
+Imbens and Kolesar 2016, section II).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.laws.forms import Array
+from pipeline.laws.sample import Sample
+
+SMALL = 1e-8
+"""Share of a residual that the fit leaves free, below which the points say nothing of the noise."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of S samples and k quantities."""
+
+    variance: Array
+    """[S, k]"""
+    dof: Array
+    """[S, k]"""
+    unit: Array
+    """[S, k], inverse curvature of the loss: its rise is half the square of a move over this."""
+    noise: Array
+    """[S], standard deviation of ln y of a new run about the curve (one of mean weight)."""
+    noise_dof: Array
+    """[S]"""
+
+
+def spread(sample: Sample, gradient: Array) -> Spread:
+    """``gradient`` [S, p, k] of each quantity by theta."""
+    residual, flat, basis, direction = _linear(sample, gradient)
+    per_noise = (direction**2).sum(1)
+    if sample.clusters.single:
+        variance, dof = _means(sample, residual, per_noise)
+    else:
+        variance, dof = _robust(sample, residual, basis, basis @ direction, per_noise)
+    noise, noise_dof = _noise(sample, free(sample, residual[..., None], basis)[..., 0])
+    return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof)
+
+
+def leverage(sample: Sample) -> Array:
+    """Orthonormal basis [S, n, p] of what the fit can follow, rows scaled by the root of the weights."""
+    return np.linalg.qr(_rows(sample)[0])[0]
+
+
+def free(sample: Sample, values: Array, basis: Array) -> Array:
+    """(I - H)^-1/2 of each configuration times ``values`` [S, n, k]: undoes how far the fit follows its own points."""
+    out = values.copy()
+    for rows in sample.clusters.rows():
+        left, size, _ = np.linalg.svd(basis[:, rows], full_matrices=False)
+        rest = 1.0 - size**2
+        gain = np.where(rest > SMALL, 1.0 / np.sqrt(np.maximum(rest, SMALL)), 0.0) - 1.0
+        out[:, rows] += (left * gain[:, None]) @ (np.swapaxes(left, 1, 2) @ values[:, rows])
+    return out
+
+
+def _rows(sample: Sample) -> tuple[Array, Array]:
+    value, gradient = sample.form.log(sample.theta, sample.u)
+    return np.swapaxes(gradient, 1, 2) * np.sqrt(sample.w)[:, None], value
+
+
+def _linear(sample: Sample, gradient: Array) -> tuple[Array, Array, Array, Array]:
+    """Pseudo-residuals [S, n], mean psi' [S], basis [S, n, p], and each quantity's direction in it [S, p, k]."""
+    rows, value = _rows(sample)
+    residual, limit = sample.v - value, sample.delta[:, None]
+    side = np.where(residual < 0, sample.over, 1.0)
+    bend = side * (np.abs(residual) <= limit)
+    flat = np.maximum((sample.w * bend).mean(-1), SMALL)
+    count, size = rows.shape[1:]
+    small_sample = 1.0 + size / count * bend.var(-1) / flat**2
+    pseudo = side * np.clip(residual, -limit, limit) * (small_sample / flat)[:, None]
+    basis, triangle = np.linalg.qr(rows)
+    scale = np.maximum(np.linalg.norm(triangle, axis=1, keepdims=True), 1e-150)
+    even = triangle / scale + 1e-10 * np.eye(size)
+    direction = np.linalg.solve(np.swapaxes(even, 1, 2), gradient / np.swapaxes(scale, 1, 2))
+    return pseudo * np.sqrt(sample.w), flat, basis, direction
+
+
+def _between(sample: Sample, residual: Array) -> Array:
+    """Sum over configurations of the square of their mean residual, each as heavy as its points, [S]."""
+    root = np.sqrt(sample.w)
+    sums = [(residual[:, r] @ root[r]) ** 2 / sample.w[r].sum() for r in sample.clusters.rows()]
+    return np.sum(sums, axis=0)
+
+
+def _means(sample: Sample, residual: Array, per_noise: Array) -> tuple[Array, Array]:
+    dof = max(1, sample.clusters.count - sample.form.size)
+    variance = _between(sample, residual) / dof
+    return variance[:, None] * per_noise, np.full_like(per_noise, dof)
+
+
+def _robust(sample: Sample, residual: Array, basis: Array, along: Array, per_noise: Array) -> tuple[Array, Array]:
+    """CR2, scaled to be unbiased for independent noise also where one configuration alone carries a parameter."""
+    weight = free(sample, along, basis)
+    rows = sample.clusters.rows()
+    total = np.stack([(weight[:, r] * residual[:, r, None]).sum(1) for r in rows], axis=-1)
+    own = np.stack([(weight[:, r] ** 2).sum(1) for r in rows], axis=-1)
+    followed = np.stack([np.swapaxes(weight[:, r], 1, 2) @ basis[:, r] for r in rows], axis=2)
+    spread_of = -followed @ np.swapaxes(followed, -1, -2)
+    index = np.arange(len(rows))
+    spread_of[..., index, index] += own
+    mean = np.maximum(np.trace(spread_of, axis1=-2, axis2=-1), SMALL * per_noise)
+    dof = np.maximum(1.0, mean**2 / (spread_of**2).sum((-2, -1)))
+    return (total**2).sum(-1) * per_noise / mean, dof
+
+
+def _noise(sample: Sample, freed: Array) -> tuple[Array, Array]:
+    """Of one run: between and within configurations together, with Satterthwaite's degrees of freedom."""
+    count, groups = freed.shape[1], sample.clusters.count
+    total = np.maximum((freed**2).sum(-1), 1e-300)
+    if not sample.clusters.single:
+        return np.sqrt(total / count), np.full(len(total), float(max(1, groups - 1)))
+    share = np.minimum(_between(sample, freed) / total, 1.0)
+    dof = 1.0 / (share**2 / max(1, groups - sample.form.size) + (1.0 - share) ** 2 / max(1, count - groups))
+    return np.sqrt(total / count), dof
