@@ -66,7 +66,12 @@ def moved(form: str, count: int, noise: float, heavy: bool = False) -> list[str]
 
 if __name__ == "__main__":
     header = ["studies", "moved, in SE: median / 95 % / most", "the same by Huber alone", "missed", "clean runs listed"]
-    cases = [("power_floor", 20, 0.02), ("power_floor", 50, 0.02), ("power_floor", 50, 0.005), ("power_floor", 50, 0.05)]
+    cases = [
+        ("power_floor", 20, 0.02),
+        ("power_floor", 50, 0.02),
+        ("power_floor", 50, 0.005),
+        ("power_floor", 50, 0.05),
+    ]
     cases += [("chinchilla", 60, 0.01), ("chinchilla", 240, 0.01), ("chinchilla", 240, 0.03)]
     rows = [moved(*case) for case in cases]
     show(header, [*rows, moved("power_floor", 50, 0.02, True), moved("chinchilla", 240, 0.02, True)])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import __version__
+from pipeline import __version__, fitting
 from pipeline.errors import BadInput, OverBudget, nearest
 
 VERBS = {
@@ -23,7 +23,7 @@ VERBS = {
     "status": "studies in the store, what is done, running, left",
     "why": "TRIAL: what makes it differ from its nearest recorded neighbour",
     "logs": "TRIAL: the log of a failed trial",
-    "fit": "laws and crossovers from what is recorded",
+    "fit": "laws and crossovers from what is recorded, or of any table: crossover fit FILE --help",
     "next": "budget=FLOPS: the trials that would narrow the crossover most",
     "report": "the page from what is recorded",
     "export": "trials as CSV and Parquet, tables as LaTeX, figures as SVG and PNG",
@@ -40,6 +40,7 @@ examples:
   crossover train arch=vit_nano data=fractal study.data=fractal study.budgets=[8192]
   crossover next study=quickstart budget=1e14
   crossover status
+  crossover fit runs.csv --x flops --y loss --group family
   crossover convert B_16.npz vit_b16.safetensors arch=vit_b16 --to timm
 """
 
@@ -83,8 +84,11 @@ def _convert_options(parser: _Parser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
     try:
-        arguments = _parser().parse_intermixed_args(sys.argv[1:] if argv is None else argv)
+        if words[:1] == ["fit"] and fitting.is_of_table(words[1:]):
+            return fitting.fit(words[1:])
+        arguments = _parser().parse_intermixed_args(words)
         if arguments.verb not in VERBS:
             raise BadInput(f"There is no verb {arguments.verb!r}: {nearest(arguments.verb, VERBS)}")
         return _dispatch(arguments)

@@ -48,6 +48,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
             "pipeline.commands",
             "pipeline.lookup",
             "pipeline.proposal",
+            "pipeline.fitting",
             "pipeline.convert",
             "pipeline.cli",
             "pipeline.__main__",

@@ -32,6 +32,11 @@ class Columns:
     """How FLOPs were counted."""
     unit: str = ""
 
+    @property
+    def runs_named(self) -> bool:
+        """Whether rows of one run can be told."""
+        return bool(self.run or (self.config and self.seed))
+
     def named(self) -> dict[str, str]:
         """Role -> name of the columns used; those of x are x, or x1, x2, ..."""
         one = len(self.x) == 1

@@ -19,8 +19,8 @@ FAR = 5.0
 """Scaled median absolute deviations; of 10,000 Gaussian points none lies as far."""
 LEAST = np.log(1.1)
 """A run less than 10 % above its surroundings is not called diverged, however exact the others are."""
-LITTLE = 0.01
-"""Weight of a point that is listed, others counting 1."""
+LITTLE = 1e-6
+"""Weight of a point that is listed, others counting 1: too little to be seen in the noise estimated from them all."""
 NEIGHBOURS = 8
 NARROW = 1e-3
 """Huber's delta of the first fit: least absolute residuals in effect."""
@@ -50,16 +50,15 @@ def diverged(x: ArrayLike, y: ArrayLike, form: str | Form = "power_floor", known
     chosen = form if isinstance(form, Form) else form_named(form)
     xs, ys = columns(x, len(chosen.inputs)), np.asarray(y, dtype=float)
     told = np.zeros(len(ys), dtype=bool) if known is None else np.asarray(known, dtype=bool)
-    near = _nearest(np.log(xs))
-    listed, seen = told, [told]
+    near, listed = _nearest(np.log(xs)), told
+    excess, limit = np.zeros(len(ys)), float(LEAST)
     for _ in range(ROUNDS):
         enough = distinct(xs[~listed]) > chosen.size
-        law = fit(xs, ys, chosen, np.where(listed, LITTLE if enough else 1.0, 1.0), NARROW, ENVELOPE)
+        law = fit(xs, ys, chosen, np.where(listed & enough, LITTLE, 1.0), NARROW, ENVELOPE)
         excess, limit = _excess(law.residuals, near, listed, chosen.size)
-        listed = told | (excess > limit)
-        if any((listed == before).all() for before in seen[-1:]):
+        before, listed = listed, told | (excess > limit)
+        if (listed == before).all():
             break
-        seen.append(listed)
     return Diverged(listed, excess, limit)
 
 

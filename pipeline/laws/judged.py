@@ -59,15 +59,19 @@ class Judged:
         others = f" ({more} more row{'s' if more > 1 else ''} cannot be used)" if more else ""
         raise BadInput(f"{self.source.name}, row {first.row}, column {first.column!r} {first.reason}{others}: {MEND}.")
 
-    def who(self, i: int) -> str:
-        """Name of the run that a row belongs to."""
+    def run(self, i: int) -> str:
+        """Name of the run that a row belongs to, within its group."""
         c, cells = self.columns, self.source.cells
-        group = [name(cells[c.group][i])[0]] if c.group else []
         if c.run:
-            return " ".join([*group, name(cells[c.run][i])[0]])
+            return name(cells[c.run][i])[0]
         if c.config and c.seed:
-            return " ".join([*group, name(cells[c.config][i])[0], "seed", name(cells[c.seed][i])[0]])
+            return f"{name(cells[c.config][i])[0]} seed {name(cells[c.seed][i])[0]}"
         return f"row {i + 1}"
+
+    def who(self, i: int) -> str:
+        """The same with its group."""
+        c = self.columns
+        return f"{name(self.source.cells[c.group][i])[0]} {self.run(i)}" if c.group else self.run(i)
 
     def _unfit(self, i: int) -> tuple[str, str]:
         """(column, why this row cannot be fitted)."""
@@ -104,7 +108,7 @@ class Judged:
         if whole in seen:
             return c.y, f"repeats row {seen[whole] + 1} in every column"
         seen[whole] = i
-        if c.run or (c.config and c.seed):
+        if c.runs_named:
             place = ("run", self.who(i), *self.numbers[i][: len(c.x)])
             if place in seen:
                 return c.run or c.config, f"repeats row {seen[place] + 1}: {self.who(i)} at the same place"

@@ -33,7 +33,7 @@ class Table:
     weight: Array
     group: np.ndarray
     run: np.ndarray
-    """Points of one run share a name; without a column of runs: config and seed where given, else the row."""
+    """Points of one run share a name within their group: its own, or config and seed, else the row."""
     config: np.ndarray
     """Without a column of configurations, the place on the axis."""
     seed: np.ndarray
@@ -117,7 +117,7 @@ def _table(judged: Judged) -> Table:
         y,
         weight,
         texts.get("group", none),
-        np.array([judged.who(i) for i in kept]),
+        np.array([judged.run(i) for i in kept]),
         texts.get("config", place),
         texts.get("seed", none),
         outcome,

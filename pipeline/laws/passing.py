@@ -1,0 +1,90 @@
+"""Passing: where the curve of one group passes that of another, draw by draw."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipeline.laws import wording
+from pipeline.laws.document import Passing, finite
+from pipeline.laws.forms import Array
+
+HORIZON = 100.0
+"""How far past the last point a crossing is looked for, as a factor."""
+GRID = 400
+NARROWEST = 1.05
+"""A common stretch shorter than this factor is none."""
+Curves = Callable[[Array], Array]
+"""x [n] -> ln y of the law itself and of its draws, [1 + B, n]."""
+
+
+def passing(
+    names: tuple[str, str], curves: tuple[Curves, Curves], ranges: tuple[tuple[float, float], ...], level: float
+) -> Passing | None:
+    """None where the two share no range. Lower is better."""
+    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
+    if high < low * NARROWEST:
+        return None
+    end = max(r[1] for r in ranges) * HORIZON
+    x = np.unique(np.concatenate([np.geomspace(low, high, GRID), np.geomspace(high, end, GRID)]))
+    gap = curves[0](x) - curves[1](x)
+    inside = x <= high
+    leads = {names[0]: float((gap[1:, inside] < 0).all(1).mean()), names[1]: float((gap[1:, inside] > 0).all(1).mean())}
+    ever = [_last_fall(np.log(x), sign * gap) for sign in (1.0, -1.0)]
+    first = int(np.isfinite(ever[1][1:]).mean() > np.isfinite(ever[0][1:]).mean())
+    a, b = (names[0], names[1]) if first == 0 else (names[1], names[0])
+    at, sign = ever[first], 1.0 - 2.0 * first
+    always = (sign * gap < 0).all(1)
+    lo, hi = _interval(np.where(always, -np.inf, at)[1:], level)
+    known = _last_fall(np.log(x[inside]), sign * gap[:, inside])[1:]
+    within, somewhere = (float(np.isfinite(v).mean()) for v in (known, at[1:]))
+    x_best = finite(float(np.exp(at[0])))
+    answer = "crosses" if lo is not None and hi is not None and x_best is not None else "cannot tell"
+    if answer != "crosses" and max(leads.values()) >= level:
+        answer = "none"
+    numbers = (x_best, lo, hi, level, within, somewhere)
+    sentence = _sentence(a, b, answer, numbers, leads, (low, high))
+    return Passing(a, b, answer, *numbers, leads, (low, high), (float(x[0]), float(x[-1])), sentence)
+
+
+def _last_fall(grid: Array, gap: Array) -> Array:
+    """ln x where each row of gaps [B, g] falls through 0 for the last time and stays below; infinity elsewhere."""
+    falls = (gap[:, :-1] > 0) & (gap[:, 1:] <= 0)
+    index = gap.shape[1] - 2 - np.argmax(falls[:, ::-1], axis=1)
+    rows = np.arange(len(gap))
+    before, after = gap[rows, index], gap[rows, index + 1]
+    share = before / np.where(before > after, before - after, 1.0)
+    at = grid[index] + share * (grid[index + 1] - grid[index])
+    return np.where(falls.any(1) & (gap[:, -1] < 0), at, np.inf)
+
+
+def _interval(at: Array, level: float) -> tuple[float | None, float | None]:
+    """Equal-tailed; None at an end that lies outside the range searched."""
+    low = float(np.quantile(at, (1 - level) / 2, method="lower"))
+    high = float(np.quantile(at, (1 + level) / 2, method="higher"))
+    return (float(np.exp(low)) if np.isfinite(low) else None), (float(np.exp(high)) if np.isfinite(high) else None)
+
+
+def _sentence(
+    a: str,
+    b: str,
+    answer: str,
+    numbers: tuple[float | None, float | None, float | None, float, float, float],
+    leads: dict[str, float],
+    measured: tuple[float, float],
+) -> str:
+    x, lo, hi, level, within, ever = numbers
+    extent = f"{wording.number(measured[0])} to {wording.number(measured[1])}"
+    if answer == "crosses" and x is not None and lo is not None and hi is not None:
+        said = f"{a} passes {b} at {wording.number(x)} ({wording.level(level)} interval {wording.number(lo)} to "
+        beyond = "" if x <= measured[1] else f", which lies {wording.times(x / measured[1])} past the range measured"
+        return f"{said}{wording.number(hi)}){beyond}."
+    if answer == "none":
+        leader = max(leads, key=lambda name: leads[name])
+        return (
+            f"{leader} is ahead of {b if leader == a else a} all along the range measured, {extent} (probability "
+            f"{wording.chance(leads[leader])}): no crossover is seen."
+        )
+    return (
+        f"The data cannot tell where {a} passes {b}: the probability is {wording.chance(within)} inside {extent} and "
+        f"{wording.chance(ever)} within {HORIZON:g} times the last point."
+    )

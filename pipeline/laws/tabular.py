@@ -1,0 +1,106 @@
+"""Tabular: laws and crossovers straight from a table, without a study: one call, one document.
+
+fit_table(frame, x="flops", y="loss", group="family", predict=[1e21]).to_json()
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import combinations
+from typing import Any
+
+from pipeline.errors import BadInput
+from pipeline.laws.columns import Columns
+from pipeline.laws.document import Document, GroupLaw, Passing
+from pipeline.laws.forms import FORMS
+from pipeline.laws.grouplaw import Sampled, group_law
+from pipeline.laws.passing import passing
+from pipeline.laws.settings import DRAWS, LEVEL, Settings, form_for
+from pipeline.laws.table import Table, table
+
+
+def fit_table(
+    source: Any,
+    x: str | Sequence[str],
+    y: str,
+    *,
+    group: str = "",
+    run: str = "",
+    config: str = "",
+    seed_column: str = "",
+    weight: str = "",
+    outcome: str = "",
+    metric: str = "",
+    convention: str = "",
+    unit: str = "",
+    form: str = "",
+    kind: str = "",
+    delta: float | None = None,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    bootstrap: str = "",
+    envelope: bool = False,
+    seed: int = 0,
+    predict: Sequence[float] = (),
+    where: Mapping[str, str] | None = None,
+    drop_bad: bool = False,
+) -> Document:
+    """Fit every group of a table and compare each pair of groups.
+
+    ``source`` is a frame, a mapping of arrays, or the path of a CSV, TSV or Parquet file ("-" is CSV on stdin). ``x``
+    names a column or several, in the order of the form's inputs; ``group`` to ``unit`` name more of them, as in
+    ``Columns``. ``form`` to ``predict`` are as in ``Settings``; ``kind``, ``where`` and ``drop_bad`` as in ``table``.
+    Raises BadInput, in one sentence, for whatever cannot be used.
+    """
+    names = (x,) if isinstance(x, str) else tuple(x)
+    chosen = form_for(form, len(names))
+    settings = Settings(chosen, "loss", delta, level, draws, bootstrap, envelope, seed, tuple(map(float, predict)))
+    settings.check(len(names))
+    columns = Columns(names, y, group, run, config, seed_column, weight, outcome, metric, convention, unit)
+    data = table(source, columns, _kind(kind, chosen), where, drop_bad)
+    return _document(data, replace(settings, kind=data.kind))
+
+
+def _kind(kind: str, form: str) -> str:
+    """A form that takes a loss gives an accuracy as it is, a share like an error; all others fall."""
+    links = form in FORMS and FORMS[form].inputs == ("loss",)
+    return "error" if links else kind
+
+
+def _document(data: Table, settings: Settings) -> Document:
+    document = Document(_data(data), settings.plain(), dropped=[asdict(row) for row in data.dropped])
+    sampled: dict[str, tuple[GroupLaw, Sampled]] = {}
+    for group in data.groups:
+        try:
+            law, drawn = group_law(data, group, settings)
+            sampled[group] = law, drawn
+        except BadInput as error:
+            if len(data.groups) == 1:
+                raise
+            law = GroupLaw(group, settings.form, "refused", notes=[str(error)])
+        document.groups.append(law)
+    if not sampled:
+        raise BadInput(f"No group can be fitted; {document.groups[0].group}: {document.groups[0].notes[0]}")
+    if len(data.columns.x) == 1:
+        for a, b in combinations(sampled, 2):
+            found = _crossing(sampled[a], sampled[b], settings)
+            document.crossings += [found] if found else []
+            document.notes += [] if found else [f"{a} and {b} were not measured in a common range, so not compared."]
+    return document
+
+
+def _crossing(a: tuple[GroupLaw, Sampled], b: tuple[GroupLaw, Sampled], settings: Settings) -> Passing | None:
+    (one, drawn), (other, others) = a, b
+    ranges = tuple((law.x_min[0], law.x_max[0]) for law in (one, other))
+    return passing((one.group, other.group), (drawn.curves, others.curves), ranges, settings.level)
+
+
+def _data(data: Table) -> dict[str, Any]:
+    said = {"metric": data.metric, "kind": data.kind, "convention": data.convention, "unit": data.unit}
+    return {
+        "source": data.source,
+        "sha256": data.digest,
+        "rows_used": len(data.y),
+        "rows_dropped": len(data.dropped),
+        "columns": data.columns.named(),
+        **{name: value for name, value in said.items() if value},
+    }
