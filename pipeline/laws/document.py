@@ -85,7 +85,10 @@ class GroupLaw:
 
 @dataclass(frozen=True)
 class Passing:
-    """Where ``a`` passes ``b`` for good. lo and hi are None where that end is not bounded by the data."""
+    """Where ``a`` passes ``b`` to stay ahead to the end of the range measured, or else beyond it.
+
+    lo and hi are None where that end is not bounded by the data.
+    """
 
     a: str
     b: str

@@ -29,15 +29,13 @@ def passing(
     gap = curves[0](x) - curves[1](x)
     inside = x <= high
     leads = {names[0]: float((gap[1:, inside] < 0).all(1).mean()), names[1]: float((gap[1:, inside] > 0).all(1).mean())}
-    ever = [_last_fall(np.log(x), sign * gap) for sign in (1.0, -1.0)]
-    first = int(np.isfinite(ever[1][1:]).mean() > np.isfinite(ever[0][1:]).mean())
+    at = [_place(np.log(x), inside, sign * gap) for sign in (1.0, -1.0)]
+    first = int(np.isfinite(at[1][1:]).mean() > np.isfinite(at[0][1:]).mean())
     a, b = (names[0], names[1]) if first == 0 else (names[1], names[0])
-    at, sign = ever[first], 1.0 - 2.0 * first
-    always = (sign * gap < 0).all(1)
-    lo, hi = _interval(np.where(always, -np.inf, at)[1:], level)
-    known = _last_fall(np.log(x[inside]), sign * gap[:, inside])[1:]
-    within, somewhere = (float(np.isfinite(v).mean()) for v in (known, at[1:]))
-    x_best = finite(float(np.exp(at[0])))
+    at, drawn = at[first][0], at[first][1:]
+    lo, hi = _interval(drawn, level)
+    within, somewhere = float((np.isfinite(drawn) & (drawn <= np.log(high))).mean()), float(np.isfinite(drawn).mean())
+    x_best = finite(float(np.exp(at)))
     answer = "crosses" if lo is not None and hi is not None and x_best is not None else "cannot tell"
     if answer != "crosses" and max(leads.values()) >= level:
         answer = "none"
@@ -46,8 +44,19 @@ def passing(
     return Passing(a, b, answer, *numbers, leads, (low, high), (float(x[0]), float(x[-1])), sentence)
 
 
+def _place(grid: Array, inside: np.ndarray, gap: Array) -> Array:
+    """ln x [B] where each row of gaps [B, g] falls through 0 for the last time in the range measured.
+
+    Minus infinity where it is below all along that range; where it is above at its end, the place past it from which
+    it stays below, or infinity.
+    """
+    within, beyond = _last_fall(grid[inside], gap[:, inside]), _last_fall(grid, gap)
+    at = np.where(gap[:, inside][:, -1] < 0, within, beyond)
+    return np.where((gap[:, inside] < 0).all(1), -np.inf, at)
+
+
 def _last_fall(grid: Array, gap: Array) -> Array:
-    """ln x where each row of gaps [B, g] falls through 0 for the last time and stays below; infinity elsewhere."""
+    """ln x where each row falls through 0 to stay below; infinity where it does not."""
     falls = (gap[:, :-1] > 0) & (gap[:, 1:] <= 0)
     index = gap.shape[1] - 2 - np.argmax(falls[:, ::-1], axis=1)
     rows = np.arange(len(gap))
