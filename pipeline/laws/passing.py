@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.laws import wording
-from pipeline.laws.document import Passing, finite
+from pipeline.laws.document import Passing
 from pipeline.laws.forms import Array
 
 HORIZON = 100.0
@@ -35,7 +35,7 @@ def passing(
     at, drawn = at[first][0], at[first][1:]
     lo, hi = _interval(drawn, level)
     within, somewhere = float((np.isfinite(drawn) & (drawn <= np.log(high))).mean()), float(np.isfinite(drawn).mean())
-    x_best = finite(float(np.exp(at)))
+    x_best = float(np.exp(at)) if np.isfinite(at) else None
     answer = "crosses" if lo is not None and hi is not None and x_best is not None else "cannot tell"
     if answer != "crosses" and max(leads.values()) >= level:
         answer = "none"
