@@ -53,6 +53,7 @@ def _parser() -> _Parser:
     add("--seed", default="", metavar="COL", help="with --config this names a run")
     add("--weight", default="", metavar="COL", help="how much a row counts")
     add("--outcome", default="", metavar="COL", help="done, diverged, running, failed, ...")
+    add("--tuned", default="", metavar="COL", help="a grid (learning rate): the best counts, and must lie inside")
     add("--metric", default="", metavar="COL", help="name of the metric; several are refused")
     add("--convention", default="", metavar="COL", help="how FLOPs were counted; several are refused")
     add("--unit", default="", metavar="COL", help="unit of the row; several are refused")
@@ -89,7 +90,20 @@ def fit(words: list[str]) -> int:
 def _document(arguments: argparse.Namespace) -> "Document":
     from pipeline.laws.tabular import fit_table
 
-    named = ("group", "run", "config", "weight", "outcome", "metric", "convention", "unit", "form", "kind", "delta")
+    named = (
+        "group",
+        "run",
+        "config",
+        "weight",
+        "outcome",
+        "metric",
+        "convention",
+        "unit",
+        "tuned",
+        "form",
+        "kind",
+        "delta",
+    )
     more = ("level", "draws", "bootstrap", "envelope", "drop_bad")
     return fit_table(
         arguments.file,

@@ -31,6 +31,8 @@ class Columns:
     convention: str = ""
     """How FLOPs were counted."""
     unit: str = ""
+    tuned: str = ""
+    """What was tuned by a grid: of its values the best at each place counts."""
 
     @property
     def runs_named(self) -> bool:

@@ -10,7 +10,7 @@ from pipeline.laws.cells import name, number
 from pipeline.laws.columns import Columns
 from pipeline.laws.reading import Source
 
-TEXTS = ("group", "run", "config", "seed", "outcome")
+TEXTS = ("group", "run", "config", "seed", "outcome", "tuned")
 UNFINISHED, DIVERGED = "is not finished", "diverged"
 MEND = "mend it, or leave such rows out and have them listed (--drop-bad)"
 

@@ -37,6 +37,8 @@ class Table:
     config: np.ndarray
     """Without a column of configurations, the place on the axis."""
     seed: np.ndarray
+    tuned: np.ndarray
+    """As text."""
     diverged: np.ndarray
     """Whether the outcome says so."""
     metric: str
@@ -120,6 +122,7 @@ def _table(judged: Judged) -> Table:
         np.array([judged.run(i) for i in kept]),
         texts.get("config", place),
         texts.get("seed", none),
+        texts.get("tuned", none),
         outcome,
         metric or c.y,
         convention,

@@ -16,6 +16,7 @@ from pipeline.laws.grouplaw import Sampled, group_law
 from pipeline.laws.passing import passing
 from pipeline.laws.settings import DRAWS, LEVEL, Settings, form_for
 from pipeline.laws.table import Table, table
+from pipeline.laws.tuned import best_of_grid
 
 
 def fit_table(
@@ -32,6 +33,7 @@ def fit_table(
     metric: str = "",
     convention: str = "",
     unit: str = "",
+    tuned: str = "",
     form: str = "",
     kind: str = "",
     delta: float | None = None,
@@ -47,7 +49,7 @@ def fit_table(
     """Fit every group of a table and compare each pair of groups.
 
     ``source`` is a frame, a mapping of arrays, or the path of a CSV, TSV or Parquet file ("-" is CSV on stdin). ``x``
-    names a column or several, in the order of the form's inputs; ``group`` to ``unit`` name more of them, as in
+    names a column or several, in the order of the form's inputs; ``group`` to ``tuned`` name more of them, as in
     ``Columns``. ``form`` to ``predict`` are as in ``Settings``; ``kind``, ``where`` and ``drop_bad`` as in ``table``.
     Raises BadInput, in one sentence, for whatever cannot be used.
     """
@@ -55,8 +57,8 @@ def fit_table(
     chosen = form_for(form, len(names))
     settings = Settings(chosen, "loss", delta, level, draws, bootstrap, envelope, seed, tuple(map(float, predict)))
     settings.check(len(names))
-    columns = Columns(names, y, group, run, config, seed_column, weight, outcome, metric, convention, unit)
-    data = table(source, columns, _kind(kind, chosen), where, drop_bad)
+    columns = Columns(names, y, group, run, config, seed_column, weight, outcome, metric, convention, unit, tuned)
+    data = best_of_grid(table(source, columns, _kind(kind, chosen), where, drop_bad), drop_bad)
     return _document(data, replace(settings, kind=data.kind))
 
 
