@@ -38,7 +38,7 @@ def test_a_table_and_sentences(runs: Path, capsys: pytest.CaptureFixture[str]) -
     assert any(line.startswith("vit ") and "alpha 0." in line and "converged" in line for line in said.splitlines())
     assert "vit: at 1.00e+23:" in said and "10 times beyond the range fitted" in said
     assert "vit passes cnn at" in said
-    assert "cnn: diverged and weighted down: row 14 (+0.6" in said
+    assert "cnn: diverged and weighted down: row 14 (+0.7" in said
 
 
 def test_the_document_on_paper_and_on_the_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

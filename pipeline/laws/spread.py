@@ -2,8 +2,7 @@
 
 A robust fit behaves as least squares on pseudo-residuals psi(r) / mean(psi') (Huber 1981, section 7.6), so everything
 here is linear theory on those. Where each configuration is at one place, its mean residual is one observation: the
-variance is that of G means about p parameters, whatever part of it the repeats share, with noise that may grow or fall
-with scale (a log-linear variance function, Carroll and Ruppert 1988, section 3.2). Where configurations have
+variance is that of G means about p parameters, whatever part of it the repeats share. Where configurations have
 several places (checkpoints), it is the cluster-robust CR2 with the degrees of freedom of Bell and McCaffrey (2002;
 Imbens and Kolesar 2016, section II).
 """
@@ -17,11 +16,6 @@ from pipeline.laws.sample import Sample
 
 SMALL = 1e-8
 """Share of a residual that the fit leaves free, below which the points say nothing of the noise."""
-FARTHEST = 3.0
-"""Deltas (four standard deviations) beyond which a residual counts as this far when the noise is measured."""
-STEPS = 30
-STEEPEST = 3.0
-"""Of the logarithm of the noise's variance, over one standard deviation of scale."""
 
 
 @dataclass(frozen=True)
@@ -35,64 +29,21 @@ class Spread:
     unit: Array
     """[S, k], inverse curvature of the loss: its rise is half the square of a move over this."""
     noise: Array
-    """[S], standard deviation of ln y of a run about the curve (one of mean weight), over the points together."""
+    """[S], standard deviation of ln y of a new run about the curve (one of mean weight)."""
     noise_dof: Array
     """[S]"""
-    trend: "Trend"
 
 
 def spread(sample: Sample, gradient: Array) -> Spread:
     """``gradient`` [S, p, k] of each quantity by theta."""
     residual, flat, basis, direction = _linear(sample, gradient)
     per_noise = (direction**2).sum(1)
-    freed = free(sample, _plain(sample)[..., None], basis)[..., 0]
-    noise, noise_dof = _noise(sample, freed)
-    trend = Trend.of(sample, freed, noise_dof)
     if sample.clusters.single:
-        variance, dof = _means(sample, residual, basis, basis @ direction, trend)
+        variance, dof = _means(sample, residual, per_noise)
     else:
         variance, dof = _robust(sample, residual, basis, basis @ direction, per_noise)
-    return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof, trend)
-
-
-@dataclass(frozen=True)
-class Trend:
-    """Variance of the noise relative to its mean over the points: exp(slope t) / level, t the scale of a place."""
-
-    slope: Array
-    """[S, 1], per standard deviation of t."""
-    level: Array
-    """[S, 1], mean of exp(slope t) over the points."""
-    u: Array
-    """Of the points, [n, d]."""
-
-    @classmethod
-    def of(cls, sample: Sample, freed: Array, dof: Array) -> "Trend":
-        """By maximum likelihood from residuals freed of leverage [S, n], which is concave: damped Newton steps.
-
-        Then shrunk towards none by its own variance 2 / dof [S] (positive-part James-Stein).
-        """
-        t, square = _scale(sample.u, sample.u), freed**2 + 1e-300
-        slope = np.zeros((len(freed), 1))
-        for _ in range(STEPS):
-            share = square * np.exp(-slope * t)
-            share /= share.sum(-1, keepdims=True)
-            lean, bend = (share @ t)[:, None], (share @ t**2)[:, None]
-            slope = np.clip(slope + lean / np.maximum(bend, 0.3), -STEEPEST, STEEPEST)
-        slope *= np.maximum(0.0, 1.0 - 2.0 / (dof[:, None] * np.maximum(slope**2, SMALL)))
-        return cls(slope, np.exp(slope * t).mean(-1, keepdims=True), sample.u)
-
-    def at(self, u: Array) -> Array:
-        """Relative variance at u [k, d], [S, k]; beyond the points that at the nearest."""
-        return np.exp(self.slope * _scale(u, self.u)) / self.level
-
-
-def _scale(u: Array, points: Array) -> Array:
-    """How large u [k, d] is: the mean of its inputs, in standard deviations over ``points``; no more than theirs."""
-    each = points.std(0)
-    even = np.where(each > SMALL, 1.0 / np.maximum(each, SMALL), 0.0)
-    own = points @ even
-    return (np.clip(u @ even, own.min(), own.max()) - own.mean()) / max(float(own.std()), SMALL)
+    noise, noise_dof = _noise(sample, free(sample, residual[..., None], basis)[..., 0])
+    return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof)
 
 
 def leverage(sample: Sample) -> Array:
@@ -100,16 +51,13 @@ def leverage(sample: Sample) -> Array:
     return np.linalg.qr(_rows(sample)[0])[0]
 
 
-def free(sample: Sample, values: Array, basis: Array, power: float = 0.5) -> Array:
-    """(I - H)^-power of each configuration times ``values`` [S, n, k]: undoes how far the fit follows its own points.
-
-    1/2 makes the squares of residuals unbiased (CR2, HC2), 1 is the jackknife (CR3, HC3).
-    """
+def free(sample: Sample, values: Array, basis: Array) -> Array:
+    """(I - H)^-1/2 of each configuration times ``values`` [S, n, k]: undoes how far the fit follows its own points."""
     out = values.copy()
     for rows in sample.clusters.rows():
         left, size, _ = np.linalg.svd(basis[:, rows], full_matrices=False)
         rest = 1.0 - size**2
-        gain = np.where(rest > SMALL, np.maximum(rest, SMALL) ** -power, 0.0) - 1.0
+        gain = np.where(rest > SMALL, 1.0 / np.sqrt(np.maximum(rest, SMALL)), 0.0) - 1.0
         out[:, rows] += (left * gain[:, None]) @ (np.swapaxes(left, 1, 2) @ values[:, rows])
     return out
 
@@ -119,30 +67,19 @@ def _rows(sample: Sample) -> tuple[Array, Array]:
     return np.swapaxes(gradient, 1, 2) * np.sqrt(sample.w)[:, None], value
 
 
-def _plain(sample: Sample) -> Array:
-    """Residuals [S, n] whatever the loss made of them, those that are no noise (diverged runs) clipped."""
-    residual = sample.v - sample.value()
-    limit = np.maximum(sample.delta, 2.0 * np.median(np.abs(residual), axis=-1))[:, None]
-    return np.clip(residual, -FARTHEST * limit, FARTHEST * limit) * np.sqrt(sample.w)
-
-
 def _linear(sample: Sample, gradient: Array) -> tuple[Array, Array, Array, Array]:
-    """Pseudo-residuals [S, n], mean psi' [S], basis [S, n, p], and each quantity's direction in it [S, p, k].
-
-    psi' is smoothed over half of the points where delta is smaller than that, as the density of a median's is.
-    """
+    """Pseudo-residuals [S, n], mean psi' [S], basis [S, n, p], and each quantity's direction in it [S, p, k]."""
     rows, value = _rows(sample)
     residual, limit = sample.v - value, sample.delta[:, None]
-    size, side = np.abs(residual), np.where(residual < 0, sample.over, 1.0)
-    band = np.maximum(1.0, np.median(size, axis=-1, keepdims=True) / limit)
-    bend = side * (size <= band * limit) / band
+    side = np.where(residual < 0, sample.over, 1.0)
+    bend = side * (np.abs(residual) <= limit)
     flat = np.maximum((sample.w * bend).mean(-1), SMALL)
-    count, parameters = rows.shape[1:]
-    small_sample = 1.0 + parameters / count * bend.var(-1) / flat**2
+    count, size = rows.shape[1:]
+    small_sample = 1.0 + size / count * bend.var(-1) / flat**2
     pseudo = side * np.clip(residual, -limit, limit) * (small_sample / flat)[:, None]
     basis, triangle = np.linalg.qr(rows)
     scale = np.maximum(np.linalg.norm(triangle, axis=1, keepdims=True), 1e-150)
-    even = triangle / scale + 1e-10 * np.eye(parameters)
+    even = triangle / scale + 1e-10 * np.eye(size)
     direction = np.linalg.solve(np.swapaxes(even, 1, 2), gradient / np.swapaxes(scale, 1, 2))
     return pseudo * np.sqrt(sample.w), flat, basis, direction
 
@@ -154,14 +91,10 @@ def _between(sample: Sample, residual: Array) -> Array:
     return np.sum(sums, axis=0)
 
 
-def _means(sample: Sample, residual: Array, basis: Array, along: Array, trend: Trend) -> tuple[Array, Array]:
-    relative, weight = trend.at(sample.u), sample.w
-    heavy = np.bincount(sample.clusters.config, weight)[sample.clusters.config]
-    left = (relative * (weight / heavy - (basis**2).sum(-1))).sum(-1)
-    variance = _between(sample, residual) / np.maximum(left, SMALL)
+def _means(sample: Sample, residual: Array, per_noise: Array) -> tuple[Array, Array]:
     dof = max(1, sample.clusters.count - sample.form.size)
-    moved = (along**2 * relative[..., None]).sum(1)
-    return variance[:, None] * moved, np.full_like(moved, dof)
+    variance = _between(sample, residual) / dof
+    return variance[:, None] * per_noise, np.full_like(per_noise, dof)
 
 
 def _robust(sample: Sample, residual: Array, basis: Array, along: Array, per_noise: Array) -> tuple[Array, Array]:

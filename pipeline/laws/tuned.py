@@ -31,10 +31,9 @@ def best_of_grid(data: Table, drop_bad: bool = False) -> Table:
         grid = np.unique(values[mine])
         means = [np.log(data.falling[mine & (values == v)]).mean() for v in grid]
         at = ", ".join(f"{name} = {v:g}" for name, v in zip(data.columns.x, key[1:], strict=True))
+        whose = f"of {key[0]} at" if key[0] else "at"
         try:
-            best = grid[
-                gates.bracketed(grid, means, f"the best {column} of {key[0]} at {at}".replace(" of  at", " at"))
-            ]
+            best = grid[gates.bracketed(grid, means, f"the best {column} {whose} {at}")]
         except BadInput as error:
             if not drop_bad:
                 raise
