@@ -16,6 +16,11 @@ from pipeline.laws.sample import Sample
 
 SMALL = 1e-8
 """Share of a residual that the fit leaves free, below which the points say nothing of the noise."""
+FARTHEST = 3.0
+"""Deltas (four standard deviations) beyond which a residual counts as this far when the noise is measured."""
+STEPS = 30
+STEEPEST = 3.0
+"""Of the logarithm of the noise's variance, over one standard deviation of scale."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +34,64 @@ class Spread:
     unit: Array
     """[S, k], inverse curvature of the loss: its rise is half the square of a move over this."""
     noise: Array
-    """[S], standard deviation of ln y of a new run about the curve (one of mean weight)."""
+    """[S], standard deviation of ln y of a run about the curve (one of mean weight), over the points together."""
     noise_dof: Array
     """[S]"""
+    trend: "Trend"
 
 
 def spread(sample: Sample, gradient: Array) -> Spread:
     """``gradient`` [S, p, k] of each quantity by theta."""
     residual, flat, basis, direction = _linear(sample, gradient)
     per_noise = (direction**2).sum(1)
+    freed = free(sample, _plain(sample)[..., None], basis)[..., 0]
+    noise, noise_dof = _noise(sample, freed)
+    trend = Trend.of(sample, freed, noise_dof)
     if sample.clusters.single:
         variance, dof = _means(sample, residual, per_noise)
     else:
         variance, dof = _robust(sample, residual, basis, basis @ direction, per_noise)
-    noise, noise_dof = _noise(sample, free(sample, residual[..., None], basis)[..., 0])
-    return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof)
+    return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof, trend)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Variance of the noise relative to its mean over the points: exp(slope t) / level, t the scale of a place."""
+
+    slope: Array
+    """[S, 1], per standard deviation of t."""
+    level: Array
+    """[S, 1], mean of exp(slope t) over the points."""
+    u: Array
+    """Of the points, [n, d]."""
+
+    @classmethod
+    def of(cls, sample: Sample, freed: Array, dof: Array) -> "Trend":
+        """By maximum likelihood from residuals freed of leverage [S, n], which is concave: damped Newton steps.
+
+        Then shrunk towards none by its own variance 2 / dof [S] (positive-part James-Stein).
+        """
+        t, square = _scale(sample.u, sample.u), freed**2 + 1e-300
+        slope = np.zeros((len(freed), 1))
+        for _ in range(STEPS):
+            share = square * np.exp(-slope * t)
+            share /= share.sum(-1, keepdims=True)
+            lean, bend = (share @ t)[:, None], (share @ t**2)[:, None]
+            slope = np.clip(slope + lean / np.maximum(bend, 0.3), -STEEPEST, STEEPEST)
+        slope *= np.maximum(0.0, 1.0 - 2.0 / (dof[:, None] * np.maximum(slope**2, SMALL)))
+        return cls(slope, np.exp(slope * t).mean(-1, keepdims=True), sample.u)
+
+    def at(self, u: Array) -> Array:
+        """Relative variance at u [k, d], [S, k]; beyond the points that at the nearest."""
+        return np.exp(self.slope * _scale(u, self.u)) / self.level
+
+
+def _scale(u: Array, points: Array) -> Array:
+    """How large u [k, d] is: the mean of its inputs, in standard deviations over ``points``; no more than theirs."""
+    each = points.std(0)
+    even = np.where(each > SMALL, 1.0 / np.maximum(each, SMALL), 0.0)
+    own = points @ even
+    return (np.clip(u @ even, own.min(), own.max()) - own.mean()) / max(float(own.std()), SMALL)
 
 
 def leverage(sample: Sample) -> Array:
@@ -67,19 +115,30 @@ def _rows(sample: Sample) -> tuple[Array, Array]:
     return np.swapaxes(gradient, 1, 2) * np.sqrt(sample.w)[:, None], value
 
 
+def _plain(sample: Sample) -> Array:
+    """Residuals [S, n] whatever the loss made of them, those that are no noise (diverged runs) clipped."""
+    residual = sample.v - sample.value()
+    limit = np.maximum(sample.delta, 2.0 * np.median(np.abs(residual), axis=-1))[:, None]
+    return np.clip(residual, -FARTHEST * limit, FARTHEST * limit) * np.sqrt(sample.w)
+
+
 def _linear(sample: Sample, gradient: Array) -> tuple[Array, Array, Array, Array]:
-    """Pseudo-residuals [S, n], mean psi' [S], basis [S, n, p], and each quantity's direction in it [S, p, k]."""
+    """Pseudo-residuals [S, n], mean psi' [S], basis [S, n, p], and each quantity's direction in it [S, p, k].
+
+    psi' is smoothed over half of the points where delta is smaller than that, as the density of a median's is.
+    """
     rows, value = _rows(sample)
     residual, limit = sample.v - value, sample.delta[:, None]
-    side = np.where(residual < 0, sample.over, 1.0)
-    bend = side * (np.abs(residual) <= limit)
+    size, side = np.abs(residual), np.where(residual < 0, sample.over, 1.0)
+    band = np.maximum(1.0, np.median(size, axis=-1, keepdims=True) / limit)
+    bend = side * (size <= band * limit) / band
     flat = np.maximum((sample.w * bend).mean(-1), SMALL)
-    count, size = rows.shape[1:]
-    small_sample = 1.0 + size / count * bend.var(-1) / flat**2
+    count, parameters = rows.shape[1:]
+    small_sample = 1.0 + parameters / count * bend.var(-1) / flat**2
     pseudo = side * np.clip(residual, -limit, limit) * (small_sample / flat)[:, None]
     basis, triangle = np.linalg.qr(rows)
     scale = np.maximum(np.linalg.norm(triangle, axis=1, keepdims=True), 1e-150)
-    even = triangle / scale + 1e-10 * np.eye(size)
+    even = triangle / scale + 1e-10 * np.eye(parameters)
     direction = np.linalg.solve(np.swapaxes(even, 1, 2), gradient / np.swapaxes(scale, 1, 2))
     return pseudo * np.sqrt(sample.w), flat, basis, direction
 
