@@ -179,7 +179,12 @@ def _mixture(curves: Array, noise: float, settings: Settings) -> Array:
     lo, hi = np.quantile(curves[1:], _tails(settings.level), axis=0)
     new_lo, new_hi = np.quantile(new, _tails(settings.level), axis=0)
     mean = curves[0]
-    ends = [np.minimum(lo, mean), np.maximum(hi, mean), np.minimum(new_lo, mean), np.maximum(new_hi, mean)]
+    ends = [
+        np.minimum(lo, mean),
+        np.maximum(hi, mean),
+        np.minimum(new_lo, np.minimum(lo, mean)),
+        np.maximum(new_hi, np.maximum(hi, mean)),
+    ]
     return np.exp(np.clip(np.stack([mean, *ends]), -200.0, 200.0))
 
 

@@ -71,9 +71,10 @@ def intervals(
         raise BadInput("A law is asked at finite, positive places only: mend the places asked for.")
     chosen = "profile" if method == "auto" else method
     sample, notes = _countable(Sample.of(found, x, y, runs, configs, weights, over))
-    lo, hi, known = bounds(sample, np.log(places) - found.centre, chosen, level, draws, seed)
-    value = sample.form.log(sample.theta, np.log(places) - found.centre)[0]
-    new_lo, new_hi = new_run(value, lo, hi, known, level)
+    u = np.log(places) - found.centre
+    value = sample.form.log(sample.theta, u)[0]
+    lo, hi, known = bounds(sample, u, chosen, level, draws, seed)
+    new_lo, new_hi = new_run(u, value, lo, hi, known, level)
     return Intervals(
         at=places,
         mean=_shown(value, found.offset),
@@ -104,9 +105,9 @@ def bounds(sample: Sample, at: Array, method: str, level: float, draws: int, see
     return np.minimum(lo, value), np.maximum(hi, value), known
 
 
-def new_run(value: Array, lo: Array, hi: Array, known: Spread, level: float) -> tuple[Array, Array]:
-    """The interval of the mean [S, k] widened by the noise of one run, the two being independent."""
-    half = (quantile(known.noise_dof, level) * known.noise)[:, None]
+def new_run(at: Array, value: Array, lo: Array, hi: Array, known: Spread, level: float) -> tuple[Array, Array]:
+    """The interval of the mean [S, k] at ``at`` [k, d] widened by the noise of one run, the two independent."""
+    half = (quantile(known.noise_dof, level) * known.noise)[:, None] * np.sqrt(known.trend.at(at))
     return value - np.hypot(value - lo, half), value + np.hypot(hi - value, half)
 
 

@@ -3,7 +3,7 @@
 ``run`` is the cluster bootstrap: whole runs are taken again, each a Poisson number of times, never the checkpoints of
 one run by themselves (Cameron, Gelbach and Miller 2008; Poisson counts so that each run has numbers of its own).
 ``wild`` keeps every place and turns the residuals of each configuration together by one of Webb's six weights (2014),
-with the residuals freed of the fit's own leverage and Student's factor for G - p degrees of freedom: for few
+with the residuals freed of the fit's own leverage (HC3) and Student's factor for G - p degrees of freedom: for few
 configurations, of which a resample would often hold too few. Random numbers belong to the seed and the name of the run
 or configuration, so that draw b of one family goes with draw b of another which has the same configurations and seeds.
 """
@@ -22,8 +22,8 @@ from pipeline.laws.sample import Sample
 from pipeline.laws.spread import free, leverage
 
 METHODS = ("auto", "wild", "run")
-FEW = 12
-"""Up to so many configurations ``auto`` is ``wild``."""
+FEW = 30
+"""Up to so many configurations ``auto`` is ``wild``, which covers better than ``run`` there (docs/coverage.md)."""
 WEBB = np.array([-np.sqrt(1.5), -1.0, -np.sqrt(0.5), np.sqrt(0.5), 1.0, np.sqrt(1.5)])
 TRIES = 20
 """Times a draw that holds too few places is drawn again."""
@@ -75,7 +75,7 @@ def draw(sample: Sample, method: str, draws: int, seed: int) -> tuple[Array, int
 def _turned(sample: Sample, draws: int, seed: int) -> Array:
     """ln y of each draw, [S, B, n]."""
     clusters, root, fitted = sample.clusters, np.sqrt(sample.w), sample.value()
-    residual = free(sample, ((sample.v - fitted) * root)[..., None], leverage(sample))[..., 0] / root
+    residual = free(sample, ((sample.v - fitted) * root)[..., None], leverage(sample), 1.0)[..., 0] / root
     turns = WEBB[_by_name(clusters.configs, seed, "wild", lambda random: random.integers(0, 6, draws))]
     dof = max(1, clusters.count - sample.form.size if clusters.single else clusters.count - 1)
     student = np.sqrt(dof / _by_name(("",), seed, "student", lambda random: random.chisquare(dof, draws)))

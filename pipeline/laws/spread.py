@@ -2,7 +2,8 @@
 
 A robust fit behaves as least squares on pseudo-residuals psi(r) / mean(psi') (Huber 1981, section 7.6), so everything
 here is linear theory on those. Where each configuration is at one place, its mean residual is one observation: the
-variance is that of G means about p parameters, whatever part of it the repeats share. Where configurations have
+variance is that of G means about p parameters, whatever part of it the repeats share, with noise that may grow or fall
+with scale (a log-linear variance function, Carroll and Ruppert 1988, section 3.2). Where configurations have
 several places (checkpoints), it is the cluster-robust CR2 with the degrees of freedom of Bell and McCaffrey (2002;
 Imbens and Kolesar 2016, section II).
 """
@@ -48,7 +49,7 @@ def spread(sample: Sample, gradient: Array) -> Spread:
     noise, noise_dof = _noise(sample, freed)
     trend = Trend.of(sample, freed, noise_dof)
     if sample.clusters.single:
-        variance, dof = _means(sample, residual, per_noise)
+        variance, dof = _means(sample, residual, basis, basis @ direction, trend)
     else:
         variance, dof = _robust(sample, residual, basis, basis @ direction, per_noise)
     return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof, trend)
@@ -99,13 +100,16 @@ def leverage(sample: Sample) -> Array:
     return np.linalg.qr(_rows(sample)[0])[0]
 
 
-def free(sample: Sample, values: Array, basis: Array) -> Array:
-    """(I - H)^-1/2 of each configuration times ``values`` [S, n, k]: undoes how far the fit follows its own points."""
+def free(sample: Sample, values: Array, basis: Array, power: float = 0.5) -> Array:
+    """(I - H)^-power of each configuration times ``values`` [S, n, k]: undoes how far the fit follows its own points.
+
+    1/2 makes the squares of residuals unbiased (CR2, HC2), 1 is the jackknife (CR3, HC3).
+    """
     out = values.copy()
     for rows in sample.clusters.rows():
         left, size, _ = np.linalg.svd(basis[:, rows], full_matrices=False)
         rest = 1.0 - size**2
-        gain = np.where(rest > SMALL, 1.0 / np.sqrt(np.maximum(rest, SMALL)), 0.0) - 1.0
+        gain = np.where(rest > SMALL, np.maximum(rest, SMALL) ** -power, 0.0) - 1.0
         out[:, rows] += (left * gain[:, None]) @ (np.swapaxes(left, 1, 2) @ values[:, rows])
     return out
 
@@ -150,10 +154,14 @@ def _between(sample: Sample, residual: Array) -> Array:
     return np.sum(sums, axis=0)
 
 
-def _means(sample: Sample, residual: Array, per_noise: Array) -> tuple[Array, Array]:
+def _means(sample: Sample, residual: Array, basis: Array, along: Array, trend: Trend) -> tuple[Array, Array]:
+    relative, weight = trend.at(sample.u), sample.w
+    heavy = np.bincount(sample.clusters.config, weight)[sample.clusters.config]
+    left = (relative * (weight / heavy - (basis**2).sum(-1))).sum(-1)
+    variance = _between(sample, residual) / np.maximum(left, SMALL)
     dof = max(1, sample.clusters.count - sample.form.size)
-    variance = _between(sample, residual) / dof
-    return variance[:, None] * per_noise, np.full_like(per_noise, dof)
+    moved = (along**2 * relative[..., None]).sum(1)
+    return variance[:, None] * moved, np.full_like(moved, dof)
 
 
 def _robust(sample: Sample, residual: Array, basis: Array, along: Array, per_noise: Array) -> tuple[Array, Array]:
