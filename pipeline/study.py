@@ -65,8 +65,10 @@ class Adaptive:
     """Stop when a batch is expected to narrow the interval by less than this share."""
     axis: str = "compute"
     """compute or data."""
+    goal: str = "crossover"
+    """What is to be known best: crossover, or frontier, the laws themselves towards the end of the axis."""
     pair: list[str] = field(default_factory=list)
-    """The two families; the first two of vit, hybrid, resnet that the study has, vit and resnet before others."""
+    """The two families; without it the first two that the study has of vit, resnet, hybrid and others."""
     reach: float = 4.0
     """Budgets or sizes are proposed up to this factor past the study's largest, sizes no further than the data."""
     seeds: int = 3
@@ -81,8 +83,10 @@ class Adaptive:
             raise BadInput(f"study.adaptive.width must be a number of decades and not negative, not {self.width:g}.")
         if not 0 <= self.least < 1:
             raise BadInput(f"study.adaptive.least must lie between 0 and 1, not at {self.least:g}.")
-        if self.axis not in ("compute", "data"):
-            raise BadInput(f"study.adaptive.axis has no {self.axis!r}: {nearest(self.axis, ('compute', 'data'))}")
+        for name, valid in (("axis", ("compute", "data")), ("goal", ("crossover", "frontier"))):
+            if getattr(self, name) not in valid:
+                value = getattr(self, name)
+                raise BadInput(f"study.adaptive.{name} has no {value!r}: {nearest(value, valid)}")
         if len(self.pair) not in (0, 2) or len(set(self.pair)) != len(self.pair):
             raise BadInput("study.adaptive.pair names two families, for example study.adaptive.pair=[vit,resnet].")
         if not 1 <= self.reach < LARGEST or not 1 <= self.seeds < 1000:

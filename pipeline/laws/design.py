@@ -255,14 +255,16 @@ def _check(a: Side, b: Side, candidates: Sequence[Candidate], budget: float) -> 
 
 
 def first_batch(candidates: Sequence[Candidate], cost: Cost, budget: float, places: int = 6) -> list[Candidate]:
-    """Before anything is known: log-even places, as many for each family, from the least as far as ``budget`` pays.
+    """Before anything is known: log-even places, as many for each family, from the least as far as ``budget`` pays;
+    fewer than ``places`` only where it does not pay for so many. Of equals the first given is taken.
 
     Empty when it does not even pay for the two cheapest places of each family.
     """
     families = {name: [c for c in candidates if c.family == name] for name in sorted({c.family for c in candidates})}
     low = max(min(c.x for c in own) for own in families.values())
-    for top in sorted({c.x for c in candidates if c.x > low}, reverse=True):
-        for count in range(places, 1, -1):
+    tops = sorted({c.x for c in candidates if c.x > low}, reverse=True)
+    for count in range(places, 1, -1):
+        for top in tops:
             taken: list[Candidate] = []
             for own in families.values():
                 taken += _spread(own, np.geomspace(min(c.x for c in own), top, count))
@@ -277,5 +279,5 @@ def _spread(own: Sequence[Candidate], places: Array) -> list[Candidate]:
     for place in places:
         left = [c for c in own if all(c.x != t.x for t in taken)]
         if left:
-            taken.append(min(left, key=lambda c: (abs(np.log(c.x / place)), c.name)))
+            taken.append(min(left, key=lambda c: abs(np.log(c.x / place))))
     return taken
