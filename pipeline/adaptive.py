@@ -5,17 +5,15 @@ store: the trials of the study as written, those of its candidates that its mani
 Result. So a command that died continues, with the round it was in.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline.advice import Advice, advise
-from pipeline.candidates import Candidates, candidates
+from pipeline.candidates import Candidates, candidates, standing
 from pipeline.cluster import Summary
 from pipeline.errors import OverBudget
 from pipeline.laws import wording
 from pipeline.laws.design import Proposal
-from pipeline.ledger import Ledger
 from pipeline.plan import build_plan, final_address
 from pipeline.prepared import Prepared, conclude, console, manifest_of, priced
 from pipeline.price import refuse
@@ -83,21 +81,6 @@ def grow(prepared: Prepared, execute: Execute) -> int:
     return 0
 
 
-def standing(grid: Candidates) -> dict[str, Planned]:
-    """The study as it stands: as written, and what was added to it or is known of its candidates."""
-    written, store = grid.prepared.plan.trials, grid.prepared.store
-    named = Ledger(store).known() | _named(store, grid.prepared.config.study.name)
-    return {**written, **{d: p for d, p in grid.trials.items() if d in named and d not in written}}
-
-
-def _named(store: Store, study: str) -> set[str]:
-    """Digests in the study's manifest; nothing where there is none that can be read, for the Ledger says the rest."""
-    try:
-        return set(json.loads(store.get(f"studies/{study}/study.json") or b"{}").get("trials", {}))
-    except (ValueError, AttributeError):
-        return set()
-
-
 def executed(store: Store, trials: dict[str, Planned]) -> float:
     """FLOPs that the finished trials rest on, each segment once."""
     records = {r.key: r.flops for p in trials.values() for r in chain(store, final_address(p).key)}
@@ -105,7 +88,8 @@ def executed(store: Store, trials: dict[str, Planned]) -> float:
 
 
 def decide(grid: Candidates, trials: dict[str, Planned], left: float) -> tuple[Advice, str]:
-    """What to run next, or the reason to stop. A batch too small for any trial grows to what is left."""
+    """What to run next, or the reason to stop. A batch too small for any trial grows to what is left, and
+    where the forecast is narrower than the interval, which counts, the forecast does not end it."""
     study = grid.prepared.config.study
     config = study.adaptive
     own = build_plan(grid.prepared.plan.trials, grid.prepared.plan.datasets).flops
@@ -113,8 +97,8 @@ def decide(grid: Candidates, trials: dict[str, Planned], left: float) -> tuple[A
     if left <= 0:
         return Advice(Proposal()), "The budget is spent."
     advice = advise(grid, trials, min(batch, left) or left, MOST, config.width)
-    if not advice.trials and batch < left:
-        advice = advise(grid, trials, left, MOST, config.width)
+    if not advice.trials:
+        advice = advise(grid, trials, left, MOST)
     return advice, _enough(advice, study)
 
 
@@ -131,9 +115,11 @@ def _enough(advice: Advice, study: Study) -> str:
         return ""
     gain = 1 - proposal.picks[-1].sd / proposal.sd
     if gain < config.least:
+        unseen = advice.crossing is not None and advice.crossing.answer != "crosses"
         return (
             f"The next {wording.place('compute', proposal.cost)} would narrow the interval by {100 * gain:.2g} % only, "
             f"less than study.adaptive.least={config.least:g}."
+            + (" Where it is not seen, it may lie farther out: raise study.adaptive.reach." if unseen else "")
         )
     return ""
 

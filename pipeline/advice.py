@@ -22,7 +22,7 @@ BEHIND = 0.02
 FARTHEST = 8.0
 """Past its own points an arch is trusted up to this factor."""
 FRONTIER = 3
-"""Places at which the laws are asked for when the frontier is the goal, from the middle to the end of the candidates."""
+"""Places at which the laws are asked for when they are the goal, from the middle to the end of the candidates."""
 
 
 @dataclass

@@ -5,6 +5,7 @@ seeds and a few more. They depend on the study as written and on nothing that ra
 put together again from the Ledger.
 """
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +13,11 @@ from functools import cached_property
 
 from pipeline.errors import BadInput, nearest
 from pipeline.laws.design import Candidate
+from pipeline.ledger import Ledger
 from pipeline.plan import build_plan, trial_flops
 from pipeline.prepared import Prepared
 from pipeline.record import stored_steps
+from pipeline.store import Store
 from pipeline.study import Planned
 from pipeline.trial import Pretrain, digest
 
@@ -87,6 +90,21 @@ def candidates(prepared: Prepared) -> Candidates:
     return Candidates(prepared, found, _pair(config.pair, {p.pretrain.arch.family for p in own}))
 
 
+def standing(grid: Candidates) -> dict[str, Planned]:
+    """The study as it stands: as written, and what was added to it or is known of its candidates."""
+    written, store = grid.prepared.plan.trials, grid.prepared.store
+    named = Ledger(store).known() | _named(store, grid.prepared.config.study.name)
+    return {**written, **{d: p for d, p in grid.trials.items() if d in named and d not in written}}
+
+
+def _named(store: Store, study: str) -> set[str]:
+    """Digests in the study's manifest; nothing where there is none that can be read, for the Ledger says the rest."""
+    try:
+        return set(json.loads(store.get(f"studies/{study}/study.json") or b"{}").get("trials", {}))
+    except (ValueError, AttributeError):
+        return set()
+
+
 def _budgets(prepared: Prepared, own: list[Planned]) -> list[tuple[Planned, Pretrain]]:
     """Each arch and recipe on the study's largest data size, from its least budget on."""
     largest = max(p.pretrain.subset.samples for p in own)
@@ -152,5 +170,7 @@ def _pair(wanted: list[str], families: set[str]) -> tuple[str, str]:
             raise BadInput(f"study.adaptive.pair names {name!r}, a family the study has not: {nearest(name, families)}")
     ordered = wanted or [f for f in ORDER if f in families] + sorted(families - set(ORDER))
     if len(ordered) < 2:
-        raise BadInput(f"A crossover is between two families, and the study has {ordered[0]} only: add an arch of another.")
+        raise BadInput(
+            f"A crossover is between two families, and the study has {ordered[0]} only: add an arch of another."
+        )
     return ordered[0], ordered[1]

@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.verify import verify
 from pipeline.errors import BadInput, brief
@@ -24,6 +25,9 @@ from pipeline.price import refuse
 from pipeline.progress import ProgressLine
 from pipeline.record import log_key
 from pipeline.track import probe
+
+if TYPE_CHECKING:
+    from pipeline.cluster import Summary
 
 
 def prepare(arguments: Namespace) -> int:
@@ -114,6 +118,12 @@ def _execute(prepared: Prepared) -> "Summary":
             f"{summary.wall_seconds:.0f} s ({summary.device_seconds:.0f} device-seconds of training)."
         )
     return summary
+
+
+def next(arguments: Namespace) -> int:
+    from pipeline.proposal import show_next
+
+    return show_next(arguments)
 
 
 def train(arguments: Namespace) -> int:

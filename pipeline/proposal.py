@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.adaptive import standing
 from pipeline.advice import Advice, advise
-from pipeline.candidates import Candidates, candidates
+from pipeline.candidates import Candidates, candidates, standing
 from pipeline.errors import BadInput
 from pipeline.laws import wording
 from pipeline.laws.power import Chance, power_table
@@ -24,7 +23,7 @@ OPTIONS = ("axis", "goal", "pair", "width", "reach", "seeds")
 """Of study.adaptive, which may be written without it."""
 
 
-def next(arguments: Namespace) -> int:
+def show_next(arguments: Namespace) -> int:
     budget = _budget(arguments)
     words = [w if w.partition("=")[0] not in OPTIONS else f"study.adaptive.{w}" for w in arguments.words]
     arguments.words = [w for w in words if not w.startswith("budget=")]
@@ -158,7 +157,8 @@ def _show(grid: Candidates, advice: Advice) -> None:
     what = asked.get(proposal.asked, "ln of the laws at the frontier")
     caption = "First places, spread: nothing is known yet." if advice.first else f"sd: expected, of {what}"
     if proposal.asked == "crossing" and not advice.first:
-        caption += f", which is {proposal.sd:.3g} now;\nthe laws cross in {wording.chance(proposal.crossing)} of the draws."
+        chance = wording.chance(proposal.crossing)
+        caption += f", which is {proposal.sd:.3g} now;\nthe laws cross in {chance} of the draws."
     table = plain_table(f"Next trials of {study.name}, in {study.adaptive.axis}", caption)
     for name in ("arch", "images", "samples seen", "seed", "place", "adds FLOPs", "sd with it"):
         table.add_column(name, justify="left" if name == "arch" else "right", no_wrap=name != "arch")

@@ -22,8 +22,9 @@ STUDIES = 200
 BEYOND = 100.0
 """A crossing is looked for up to this factor past the grid."""
 LAWS = ((0.03, 0.5), (0.03, 0.3))
-"""Floor and exponent of the family that is ahead after the crossing, and of the other; both are 0.2 where they cross."""
+"""Floor and exponent of the family that is ahead after the crossing, and of the other."""
 HEIGHT = 0.2
+"""Of both where they cross."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Chance:
     noise: float
     seeds: int
     sd: float | None
-    """Of log10 of the crossing, where it is seen: half the distance of its 16th and 84th percentiles. None: too rarely."""
+    """Of log10 of the crossing where it is seen: half the distance of its 16th and 84th percentiles. None: seen in
+    fewer than half of the studies."""
     ninety: float | None
     """90th percentile of its absolute error, in decades."""
     seen: float
@@ -62,7 +64,9 @@ def power_table(
     return rows
 
 
-def _laws(x: Array, at: float, law: tuple[float, float], cells: list[tuple[float, int]], seed: int) -> tuple[Fit, Array]:
+def _laws(
+    x: Array, at: float, law: tuple[float, float], cells: list[tuple[float, int]], seed: int
+) -> tuple[Fit, Array]:
     """Least-squares fits to simulated means over seeds, STUDIES of each cell."""
     floor, exponent = law
     truth = floor + (HEIGHT - floor) * (x / at) ** -exponent
