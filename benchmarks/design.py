@@ -2,11 +2,15 @@
 
 OMP_NUM_THREADS=1 python -m benchmarks.design
 
-Two families, floor + power law, that cross at x*. A trial at x costs x (training compute grows with the data at fixed
-epochs). Both designs begin with the same pilot of small trials and then spend the same compute: the even grid on
-log-evenly spaced places up to the largest allowed, as many for both families; the planner in three rounds with a new
-fit before each. The variance is that of the estimate over simulated studies, between its 16th and 84th percentiles.
+Two families, floor + power law, that cross at x*. A trial at x costs x (training compute), or, where trunks are shared,
+what the longest trial of its seed does not cover: 20 % of x, its cool-down. Both designs begin with the same pilot of
+small trials and then spend the same compute: the even grid on log-evenly spaced places up to the largest allowed, as
+many for both families; the planner in three rounds with a new fit before each. The variance is that of the error over
+simulated studies, between its 16th and 84th percentiles.
 """
+
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -17,29 +21,33 @@ from pipeline.laws.fit import Fit, fit, nearby
 STUDIES = 150
 ROUNDS = 3
 PILOT = np.geomspace(1e4, 1e5, 5)
-CASES = [
-    ("crosses early", 3e5, 0.02),
-    ("crosses midway", 1e6, 0.02),
-    ("crosses late", 3e6, 0.02),
-    ("noisy", 1e6, 0.04),
-]
 LARGEST = 1e7
+ANYWHERE = (2e5, 5e6)
+"""Between the pilot and the end of the grid, with a factor of two to either side; even in the logarithm."""
+CASES: list[tuple[str, float | None, float, float]] = [
+    ("crosses anywhere", None, 0.02, 1.0),
+    ("anywhere, noisy", None, 0.04, 1.0),
+    ("anywhere, shared trunks", None, 0.02, 0.2),
+    ("crosses early", 3e5, 0.02, 1.0),
+    ("crosses midway", 1e6, 0.02, 1.0),
+    ("crosses late", 3e6, 0.02, 1.0),
+]
+"""Name, x* or None for anywhere, standard deviation of ln y, share of a trial that a longer one of its seed leaves."""
 GRID = 6
 """Places of each family in the even grid."""
+SEEDS = 3
 
 
 def truth(family: str, x: np.ndarray, at: float) -> np.ndarray:
     """ln y: b is better before ``at`` and has the smaller exponent."""
     floor, exponent = (0.08, 0.45) if family == "a" else (0.10, 0.25)
-    height = 0.30 + 0.05 * np.log10(at / 1e6)
-    other = height - 0.10
-    top = (height if family == "b" else other + 0.12 - floor) - (0.10 if family == "b" else 0.0)
-    return np.log(floor + (top if family == "b" else other + 0.02) * (x / at) ** -exponent)
+    height = 0.20 + 0.05 * np.log10(at / 1e6)
+    return np.log(floor + (height + 0.02 if family == "a" else height) * (x / at) ** -exponent)
 
 
 class Study:
     def __init__(self, at: float, noise: float, seed: int) -> None:
-        self.at, self.noise, self.random = at, noise, np.random.default_rng(seed)
+        self.at, self.noise, self.random = at, noise, np.random.Generator(np.random.Philox(key=[seed, 3]))
         self.x: dict[str, list[float]] = {"a": [], "b": []}
         self.v: dict[str, list[float]] = {"a": [], "b": []}
         for x in PILOT:
@@ -67,52 +75,60 @@ class Study:
         return float(np.log10(x[falls[-1]])) if len(falls) else 9.0
 
 
-def even(study: Study) -> float:
-    places = np.geomspace(PILOT[-1] * 1.5, LARGEST, GRID)
-    for x in places:
-        for family in "ab":
-            study.run(family, float(x))
-    return 2 * float(places.sum())
+def cost(own: float, done: Sequence[Candidate], taken: Sequence[Candidate], c: Candidate) -> float:
+    """FLOPs of a trial beside those of its trunk (family and seed); ``own`` is the share it cannot share."""
+    trunk = c.name.split("/")[0]
+    reached = max((t.x for t in [*done, *taken] if t.name.split("/")[0] == trunk), default=0.0)
+    return own * c.x + (1 - own) * max(0.0, c.x - reached)
 
 
-def planned(study: Study, budget: float) -> float:
+def even(study: Study, own: float = 1.0) -> float:
+    places, taken, spent = np.geomspace(PILOT[-1] * 1.5, LARGEST, GRID), [], 0.0
+    for family in "ab":
+        for x in places:
+            c = Candidate(f"{family}0/{x:.3g}", family, float(x))
+            spent += cost(own, [], taken, c)
+            taken.append(c)
+            study.run(family, c.x)
+    return spent
+
+
+def planned(study: Study, budget: float, own: float = 1.0) -> float:
     places = np.geomspace(PILOT[0], LARGEST, 24)
-    candidates = [Candidate(f"{f} {x:.3g} #{k}", f, float(x)) for f in "ab" for x in places for k in range(3)]
+    left = [Candidate(f"{f}{k}/{x:.3g}", f, float(x)) for f in "ab" for x in places for k in range(SEEDS)]
+    done: list[Candidate] = []
     spent = 0.0
     for round_ in range(ROUNDS):
         share = (budget - spent) / (ROUNDS - round_)
-        found = propose(study.side("a"), study.side("b"), candidates, lambda _, c: c.x, share)
+        found = propose(study.side("a"), study.side("b"), left, partial(cost, own, done), share)
         for pick in found.picks:
             study.run(pick.candidate.family, pick.candidate.x)
+            done.append(pick.candidate)
+            left.remove(pick.candidate)
         spent += found.cost
     return spent
 
 
-def spread(values: list[float]) -> float:
+def spread(values: Sequence[float]) -> float:
     lo, hi = np.quantile(values, [0.16, 0.84])
     return float((hi - lo) / 2) ** 2
 
 
-def main() -> None:
-    rows = []
-    for name, at, noise in CASES:
-        grid, plan, costs = [], [], []
-        for seed in range(STUDIES):
-            one, other = Study(at, noise, seed), Study(at, noise, seed + 10_000)
-            budget = even(one)
-            costs.append(planned(other, budget) / budget)
-            grid.append(one.crossing())
-            plan.append(other.crossing())
-        ratio = spread(plan) / spread(grid)
-        shown = [
-            f"{np.sqrt(spread(grid)):.3f}",
-            f"{np.sqrt(spread(plan)):.3f}",
-            f"{ratio:.2f}",
-            f"{np.mean(costs):.2f}",
-        ]
-        rows.append([name, f"{at:.0e}", f"{noise:g}", *shown])
-    show(["case", "x*", "noise", "sd, even grid", "sd, planner", "variance ratio", "FLOPs ratio"], rows)
+def case(name: str, at: float | None, noise: float, own: float, studies: int = STUDIES) -> list[str]:
+    random = np.random.Generator(np.random.Philox(key=[1, 5]))
+    grid, plan, costs = [], [], []
+    for seed in range(studies):
+        place = at or float(np.exp(random.uniform(*np.log(ANYWHERE))))
+        one, other = Study(place, noise, seed), Study(place, noise, seed + 10_000)
+        budget = even(one, own)
+        costs.append(planned(other, budget, own) / budget)
+        grid.append(one.crossing() - np.log10(place))
+        plan.append(other.crossing() - np.log10(place))
+    shown = [f"{np.sqrt(spread(e)):.3f}" for e in (grid, plan)]
+    where = f"{at:.0e}" if at else "2e5 to 5e6"
+    return [name, where, f"{noise:g}", *shown, f"{spread(plan) / spread(grid):.2f}", f"{np.mean(costs):.2f}"]
 
 
 if __name__ == "__main__":
-    main()
+    header = ["case", "x*", "noise", "sd, even grid", "sd, planner", "variance ratio", "FLOPs ratio"]
+    show(header, [case(*one) for one in CASES])

@@ -113,9 +113,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
-    from pipeline import commands, convert, lookup, proposal
+    from pipeline import commands, convert, lookup
 
-    home = next(m for m in (lookup, commands, convert, proposal) if hasattr(m, arguments.verb))
+    home = next(m for m in (lookup, commands, convert) if hasattr(m, arguments.verb))
     verb: Callable[[Any], int] = getattr(home, arguments.verb)
     return verb(arguments)
 

@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.verify import verify
 from pipeline.errors import BadInput, brief
@@ -24,6 +25,9 @@ from pipeline.price import refuse
 from pipeline.progress import ProgressLine
 from pipeline.record import log_key
 from pipeline.track import probe
+
+if TYPE_CHECKING:
+    from pipeline.cluster import Summary
 
 
 def prepare(arguments: Namespace) -> int:
@@ -72,18 +76,31 @@ def plan(arguments: Namespace) -> int:
 
 
 def run(arguments: Namespace) -> int:
-    from pipeline.cluster import execute
-    from pipeline.conclude import preload
-    from pipeline.terminal import StudyView
-
     loaded = load_config(arguments)
     if printed(arguments, loaded):
         return 0
     prepared = plan_study(loaded, prepare_missing=True)
     _print_quote(prepared)
+    if loaded.config.study.adaptive.budget is not None:
+        from pipeline.adaptive import grow
+
+        return grow(prepared, _execute)
     refuse(loaded.config.study, prepared.quote)
     manifest = manifest_of(prepared)
     manifest.save(prepared.store)
+    summary = _execute(prepared)
+    if summary.interrupted:
+        return 130
+    conclude(prepared.store, manifest)
+    return 1 if summary.failed else 0
+
+
+def _execute(prepared: Prepared) -> "Summary":
+    """Run a plan, watched; says what came of it."""
+    from pipeline.cluster import execute
+    from pipeline.conclude import preload
+    from pipeline.terminal import StudyView
+
     config = prepared.config
     track, why_offline = probe(config.track)
     if why_offline:
@@ -95,14 +112,18 @@ def run(arguments: Namespace) -> int:
     if summary.interrupted:
         left = len(prepared.plan.trials) - len(prepared.plan.known) - summary.done - summary.diverged
         console.print(f"Interrupted; the states are saved, {left} trials are left; the same command continues.")
-        return 130
-    conclude(prepared.store, manifest)
-    if summary.done or summary.failed or summary.diverged:
+    elif summary.done or summary.failed or summary.diverged:
         console.print(
             f"{summary.done} trials done, {summary.diverged} diverged, {summary.failed} failed in "
             f"{summary.wall_seconds:.0f} s ({summary.device_seconds:.0f} device-seconds of training)."
         )
-    return 1 if summary.failed else 0
+    return summary
+
+
+def next(arguments: Namespace) -> int:
+    from pipeline.proposal import show_next
+
+    return show_next(arguments)
 
 
 def train(arguments: Namespace) -> int:

@@ -68,12 +68,15 @@ def plan_study(loaded: Loaded, prepare_missing: bool) -> Prepared:
         homes = open_homes(config, console, pool.map if prepare_missing else None)
     datasets: dict[str, Dataset] = {name: home.dataset for name, home in homes.items()}
     _install_counter(config.archs.values())
-    trials = expand(config.study, config.archs, loaded.recipes, datasets)
-    ledger = Ledger(store)
-    results = ledger.results(failures=False)
-    known = {r.digest for r in results}
-    built = build_plan(trials, datasets, known, lambda digest: stored_steps(store, digest))
-    return Prepared(loaded, homes, store, built, quote(built, Throughput(results, config.device)))
+    return priced(loaded, homes, store, expand(config.study, config.archs, loaded.recipes, datasets))
+
+
+def priced(loaded: Loaded, homes: dict[str, Home], store: Store, trials: dict[str, Planned]) -> Prepared:
+    """These trials, planned and priced against what the store holds now."""
+    datasets: dict[str, Dataset] = {name: home.dataset for name, home in homes.items()}
+    results = Ledger(store).results(failures=False)
+    built = build_plan(trials, datasets, {r.digest for r in results}, lambda digest: stored_steps(store, digest))
+    return Prepared(loaded, homes, store, built, quote(built, Throughput(results, loaded.config.device)))
 
 
 def _check_batches(loaded: Loaded) -> None:

@@ -1,203 +1,191 @@
-"""Proposal: which trials of a study to run next, priced as they would run, sharing what the store already holds."""
+"""Proposal: the verb ``next``. It prints which trials a study should run next, and how to run them; it runs nothing."""
 
 import json
+import math
+import re
 from argparse import Namespace
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
-from pipeline.conclude import family_laws
-from pipeline.errors import BadInput, nearest
+from pipeline.advice import Advice, advise
+from pipeline.candidates import Candidates, candidates, standing
+from pipeline.errors import BadInput
 from pipeline.laws import wording
-from pipeline.laws.design import Candidate, Proposal, Side, propose
-from pipeline.laws.law import Family
-from pipeline.laws.points import AXES
+from pipeline.laws.power import Chance, power_table
 from pipeline.ledger import Ledger
-from pipeline.manifest import read_manifest, study_names
-from pipeline.plan import build_plan, trial_flops
-from pipeline.prepared import Prepared, console, load_config, plan_study
-from pipeline.record import stored_steps
-from pipeline.study import Planned
-from pipeline.trial import Pretrain, digest
+from pipeline.prepared import console, load_config, plan_study
+from pipeline.terminal import amount, plain_table
 
-PLACES = 16
-"""Places of each family that are considered, log-evenly spaced."""
-BEYOND = 4.0
-"""Times the largest place measured: no trial is proposed farther out."""
-SEEDS = 2
-"""New seeds of each place that are considered."""
 MOST = 24
-PAIR = ("vit", "resnet")
-OPTIONS = ("budget", "axis")
+OPTIONS = ("axis", "goal", "pair", "width", "reach", "seeds")
+"""Of study.adaptive, which may be written without it."""
 
 
-def next(arguments: Namespace) -> int:
-    """Propose, print, and run nothing."""
-    budget, axis = _options(arguments)
+def show_next(arguments: Namespace) -> int:
+    budget = _budget(arguments)
+    words = [w if w.partition("=")[0] not in OPTIONS else f"study.adaptive.{w}" for w in arguments.words]
+    arguments.words = [w for w in words if not w.startswith("budget=")]
     prepared = plan_study(load_config(arguments), prepare_missing=False)
-    a, b = _pair(prepared, axis)
-    trials = {p.digest: p for side in (a, b) for p in _trials(prepared, side, axis)}
-    flops = {d: float(trial_flops(p, prepared.plan.datasets)) for d, p in trials.items()}
-    candidates = [
-        Candidate(d, p.pretrain.arch.family, flops[d] if axis == "compute" else float(p.pretrain.subset.samples))
-        for d, p in trials.items()
-    ]
-    found = propose(_side(a), _side(b), candidates, partial(_cost, prepared, trials, {}), budget, most=MOST)
+    grid = candidates(prepared)
+    trials = standing(grid)
+    advice = advise(grid, trials, budget, MOST, prepared.config.study.adaptive.width)
+    power = [] if set(trials) & Ledger(prepared.store).known() else _power(grid)
     if arguments.json:
-        print(json.dumps(_plain(found, trials, axis), indent=1, allow_nan=False))
-    else:
-        _show(found, trials, axis, prepared.config.study.name)
+        print(json.dumps(_plain(grid, advice, power), indent=1, allow_nan=False))
+        return 0
+    _show_power(grid, power)
+    _show(grid, advice)
+    if advice.trials:
+        written = [w for w in arguments.words if not w.startswith("study.adaptive.")]
+        _show_command(written, bool(prepared.config.study.sweeps), _sweeps(advice))
     return 0
 
 
-def _options(arguments: Namespace) -> tuple[float, str]:
-    given = dict(w.split("=", 1) for w in arguments.words if w.split("=", 1)[0] in OPTIONS and "=" in w)
-    arguments.words = [w for w in arguments.words if w.split("=", 1)[0] not in OPTIONS]
-    if "budget" not in given:
+def _budget(arguments: Namespace) -> float:
+    given = [w.partition("=")[2] for w in arguments.words if w.startswith("budget=")]
+    if not given:
         raise BadInput("Say how many FLOPs may be spent: crossover next study=NAME budget=1e15.")
     try:
-        budget = float(given["budget"])
+        budget = float(given[-1])
     except ValueError as error:
-        raise BadInput(f"budget={given['budget']} is no number of FLOPs: write it like budget=1e15.") from error
-    axis = given.get("axis", "compute")
-    if axis not in AXES:
-        raise BadInput(f"There is no axis {axis!r}: {nearest(axis, AXES)}")
-    if not (np.isfinite(budget) and budget > 0):
-        raise BadInput(f"The budget is a positive number of FLOPs, not {budget:g}.")
-    return budget, axis
+        raise BadInput(f"budget={given[-1]} is no number of FLOPs: write it like budget=1e15.") from error
+    if not (math.isfinite(budget) and budget > 0):
+        raise BadInput(f"budget={given[-1]} must be a positive number of FLOPs, for example budget=1e15.")
+    return budget
 
 
-def _pair(prepared: Prepared, axis: str) -> tuple[Family, Family]:
-    """The two families compared. Raises BadInput where nothing is recorded or a law is missing."""
-    name = prepared.config.study.name
-    if name not in study_names(prepared.store):
-        raise BadInput(
-            f"Nothing of study {name!r} is recorded yet, so there is no law to improve: begin with `crossover run "
-            f"study={name}`, whose own trials cost {prepared.plan.flops:.2g} FLOPs."
-        )
-    manifest = read_manifest(prepared.store, name)
-    laws = family_laws(manifest.rows(Ledger(prepared.store)), manifest.metric, axis)
-    known = {law.law.family: law for law in laws}
-    pair = [known[f] for f in PAIR if f in known] if set(PAIR) <= set(known) else laws[:2]
-    if len(pair) < 2:
-        raise BadInput(f"Study {name!r} has results of fewer than two families on the axis of {axis}: run it first.")
-    for one in pair:
-        if one.fitted is None:
-            raise BadInput(f"{one.law.notes[0]} Run more of study {name!r} first.")
-    return pair[0], pair[1]
+def _power(grid: Candidates) -> list[Chance]:
+    """For the study as written."""
+    places = [sorted({grid.x(p) for p in grid.prepared.plan.trials.values() if _of(grid, p, f)}) for f in grid.pair]
+    if min(map(len, places)) < 4:
+        places = [list(np.geomspace(min(own), max(own), 8)) if len(own) > 1 else own for own in places]
+    if min(map(len, places)) < 4:
+        return []
+    return power_table((np.array(places[0]), np.array(places[1])))
 
 
-def _trials(prepared: Prepared, family: Family, axis: str) -> list[Planned]:
-    """Trials not yet recorded, at log-even places, each of the arch that leads its family about there."""
-    assert family.fitted
-    cells = family.fitted.cells
-    study, data = prepared.plan.trials, prepared.plan.datasets
-    known = [(c.x, study[run]) for c in cells for run in c.runs if run in study]
-    found: dict[str, Planned] = {}
-    for x in np.geomspace(cells[0].x, cells[-1].x * BEYOND, PLACES):
-        if not known:
-            break
-        at, near = min(known, key=lambda pair: abs(np.log(pair[0] / x)))
-        seeds = sorted({p.pretrain.seed for p in study.values() if p.arch == near.arch})
-        for seed in [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + SEEDS)]:
-            trial = _moved(near.pretrain, axis, x / at, seed, data[near.pretrain.subset.dataset].samples)
-            name = digest(trial)
-            if name not in prepared.plan.known:
-                found[name] = Planned(trial, name, near.arch)
-    return list(found.values())
+def _of(grid: Candidates, planned: Any, family: str) -> bool:
+    return not planned.task and planned.digest in grid.trials and planned.pretrain.arch.family == family
 
 
-def _moved(trial: Pretrain, axis: str, factor: float, seed: int, most: int) -> Pretrain:
-    """The same trial at another budget or on another number of samples."""
-    if axis == "data":
-        samples = min(most, max(1, round(trial.subset.samples * factor)))
-        return replace(trial, subset=replace(trial.subset, samples=samples), seed=seed)
-    batch = trial.recipe.batch_size
-    return replace(trial, budget=batch * max(1, round(trial.budget * factor / batch)), seed=seed)
-
-
-def _side(family: Family) -> Side:
-    assert family.fitted
-    found = family.fitted
-    x = np.array([c.x for c in found.cells for _ in c.runs])
-    return Side(family.law.family, found.fit, found.draws.theta, x, max(found.noise.point, 1e-4))
-
-
-def _cost(
-    prepared: Prepared,
-    trials: dict[str, Planned],
-    kept: dict[frozenset[str], float],
-    taken: Sequence[Candidate],
-    c: Candidate,
-) -> float:
-    """What a trial adds to the FLOPs of those taken, with trunks shared and states of the store used."""
-
-    def flops(names: frozenset[str]) -> float:
-        if names not in kept:
-            chosen = {name: trials[name] for name in names}
-            states = partial(stored_steps, prepared.store)
-            kept[names] = float(build_plan(chosen, prepared.plan.datasets, prepared.plan.known, states).flops)
-        return kept[names]
-
-    before = frozenset(t.name for t in taken)
-    return max(1.0, flops(before | {c.name}) - (flops(before) if before else 0.0))
-
-
-def _plain(found: Proposal, trials: dict[str, Planned], axis: str) -> dict[str, object]:
-    finite = np.isfinite(found.sd)
+def _plain(grid: Candidates, advice: Advice, power: list[Chance]) -> dict[str, Any]:
+    proposal, adaptive = advice.proposal, grid.prepared.config.study.adaptive
     return {
-        "axis": axis,
-        "sd_log10_crossover": found.sd if finite else None,
-        "probability_of_crossing": found.crossing,
-        "flops": found.cost,
-        "stop": found.stop,
+        "study": grid.prepared.config.study.name,
+        "axis": adaptive.axis,
+        "pair": list(grid.pair),
+        "asked": "first batch" if advice.first else proposal.asked,
+        "sd": _finite(proposal.sd),
+        "probability_of_crossing": None if advice.first else proposal.crossing,
+        "crossing": asdict(advice.crossing) if advice.crossing else None,
+        "flops": proposal.cost,
+        "stop": proposal.stop,
         "trials": [
             {
-                "arch": trials[p.candidate.name].arch,
-                "samples": trials[p.candidate.name].pretrain.subset.samples,
-                "budget": trials[p.candidate.name].pretrain.budget,
-                "seed": trials[p.candidate.name].pretrain.seed,
+                "digest": p.candidate.name,
+                "arch": advice.trials[p.candidate.name].arch,
+                "samples": advice.trials[p.candidate.name].pretrain.subset.samples,
+                "budget": advice.trials[p.candidate.name].pretrain.budget,
+                "seed": advice.trials[p.candidate.name].pretrain.seed,
                 "x": p.candidate.x,
                 "flops": p.cost,
-                "sd_log10_crossover": p.sd,
+                "sd": _finite(p.sd),
             }
-            for p in found.picks
+            for p in proposal.picks
         ],
-        "sweeps": _sweeps(found, trials),
+        "sweeps": _sweeps(advice),
+        "power": [asdict(chance) for chance in power],
     }
 
 
-def _sweeps(found: Proposal, trials: dict[str, Planned]) -> dict[str, dict[str, Sequence[object]]]:
-    """The proposal as sweeps of a study."""
-    out: dict[str, dict[str, Sequence[object]]] = {}
-    for i, pick in enumerate(found.picks):
-        planned = trials[pick.candidate.name]
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _sweeps(advice: Advice) -> dict[str, dict[str, Any]]:
+    """The proposal as sweeps of a study: trials that differ in budget only are one, and in seed only, too."""
+    budgets: dict[tuple[str, int, int], list[int]] = {}
+    for planned in advice.trials.values():
         trial = planned.pretrain
-        places: dict[str, Sequence[object]] = {"sizes": [trial.subset.samples], "budgets": [trial.budget]}
-        out[f"next_{i}"] = {"archs": [planned.arch], **places, "seeds": [trial.seed]}
-    return out
+        budgets.setdefault((planned.arch, trial.subset.samples, trial.seed), []).append(trial.budget)
+    seeds: dict[tuple[str, int, tuple[int, ...]], list[int]] = {}
+    for (arch, samples, seed), found in budgets.items():
+        seeds.setdefault((arch, samples, tuple(sorted(found))), []).append(seed)
+    return {
+        f"next{i}": {"archs": [arch], "sizes": [samples], "budgets": list(found), "seeds": sorted(own)}
+        for i, ((arch, samples, found), own) in enumerate(seeds.items())
+    }
 
 
-def _show(found: Proposal, trials: dict[str, Planned], axis: str, study: str) -> None:
-    from rich.table import Table
+def _show_power(grid: Candidates, power: list[Chance]) -> None:
+    """Rows: where the crossing is; columns: scatter of a run and seeds."""
+    if not power:
+        return
+    axis = grid.prepared.config.study.adaptive.axis
+    top = max(max(grid.x(p) for p in grid.prepared.plan.trials.values() if _of(grid, p, f)) for f in grid.pair)
+    table = plain_table(
+        "What this study as written could see",
+        "Expected 90th percentile of the error of the crossover, in decades; in brackets\nhow often it is seen at all, "
+        "where not nearly always. Columns: standard deviation\nof a run in ln of the metric, and seeds at every place. "
+        "Simulated with two typical laws.",
+    )
+    columns = list(dict.fromkeys((c.noise, c.seeds) for c in power))
+    table.add_column("if they cross at", no_wrap=True)
+    for noise, seeds in columns:
+        table.add_column(f"{noise:g}\n{wording.counted(seeds, 'seed')}", justify="right", no_wrap=True)
+    for reach in dict.fromkeys(c.reach for c in power):
+        cells = {(c.noise, c.seeds): c for c in power if c.reach == reach}
+        table.add_row(wording.place(axis, top / reach), *(_chance(cells[column]) for column in columns))
+    console.print(table)
 
-    if found.picks:
-        table = Table(title=f"next trials of {study}, for the crossover in {axis}", title_justify="left")
-        for column in ("arch", "place", "seed", "adds FLOPs", "sd of log10(crossover) with it"):
-            table.add_column(column)
-        for pick in found.picks:
-            planned = trials[pick.candidate.name]
-            place = wording.place(axis, pick.candidate.x)
-            table.add_row(planned.arch, place, str(planned.pretrain.seed), f"{pick.cost:.2g}", f"{pick.sd:.3g}")
-        console.print(table)
-        console.print(
-            f"As things are: {found.sd:.3g}; the laws cross in {wording.chance(found.crossing)} of the draws."
+
+def _chance(c: Chance) -> str:
+    said = "-" if c.ninety is None else f"{c.ninety:.2f}"
+    return said if c.seen > 0.95 else f"{said} ({wording.chance(c.seen)})"
+
+
+def _show(grid: Candidates, advice: Advice) -> None:
+    study, proposal = grid.prepared.config.study, advice.proposal
+    if advice.crossing:
+        console.print(advice.crossing.sentence, markup=False)
+    if not proposal.picks:
+        console.print(proposal.stop, markup=False)
+        return
+    asked = {"crossing": "log10 of the crossover", "gap": "ln of their ratio where they are nearest"}
+    what = asked.get(proposal.asked, "ln of the laws at the frontier")
+    caption = "First places, spread: nothing is known yet." if advice.first else f"sd: expected, of {what}"
+    if proposal.asked == "crossing" and not advice.first:
+        chance = wording.chance(proposal.crossing)
+        caption += f", which is {proposal.sd:.3g} now;\nthe laws cross in {chance} of the draws."
+    table = plain_table(f"Next trials of {study.name}, in {study.adaptive.axis}", caption)
+    for name in ("arch", "images", "samples seen", "seed", "place", "adds FLOPs", "sd with it"):
+        table.add_column(name, justify="left" if name == "arch" else "right", no_wrap=name != "arch")
+    for pick in proposal.picks:
+        trial = advice.trials[pick.candidate.name].pretrain
+        table.add_row(
+            advice.trials[pick.candidate.name].arch,
+            f"{trial.subset.samples:,}",
+            f"{trial.budget:,}",
+            str(trial.seed),
+            wording.place(study.adaptive.axis, pick.candidate.x),
+            amount(pick.cost),
+            f"{pick.sd:.3g}" if math.isfinite(pick.sd) else "-",
         )
-    console.print(found.stop, markup=False)
-    if found.picks:
-        console.print("To run them, put this under study.sweeps of a preset of your own (--conf DIR):")
-        for name, sweep in _sweeps(found, trials).items():
-            parts = ", ".join(f"{key}: [{', '.join(map(str, values))}]" for key, values in sweep.items())
-            console.print(f"  {name}: {{{parts}}}", markup=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"Together {amount(proposal.cost, 'FLOPs')}. {proposal.stop}".rstrip(), markup=False)
+
+
+def _show_command(words: list[str], sweeps_given: bool, sweeps: dict[str, dict[str, Any]]) -> None:
+    """The command that runs the study with the proposal in it; the study's own trials keep their place."""
+    own = [] if sweeps_given else ["'+study.sweeps.own={}'"]
+    added = [f"'+study.sweeps.{name}={_short(sweep)}'" for name, sweep in sweeps.items()]
+    console.print("To run them:", markup=False)
+    quoted = [w if re.fullmatch(r"[\w=.,/:@%+-]+", w) else f"'{w}'" for w in words]
+    console.print(" \\\n  ".join([" ".join(["crossover run", *quoted]), *own, *added]), markup=False, soft_wrap=True)
+
+
+def _short(sweep: dict[str, Any]) -> str:
+    """As Hydra and YAML read it."""
+    return "{" + ",".join(f"{key}:[{','.join(map(str, values))}]" for key, values in sweep.items()) + "}"

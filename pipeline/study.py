@@ -5,6 +5,7 @@ in exactly one of four ways, which make the usual designs: ``budgets`` (grid, da
 (data scale at equal epochs), ``flops`` (isoFLOP), ``samples_per_param`` (a model ladder).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -51,6 +52,48 @@ class Sweep:
 
 
 @dataclass
+class Adaptive:
+    """How a study grows by itself, and what ``crossover next`` proposes: the trials that say most per FLOP."""
+
+    budget: float | None = None
+    """FLOPs that the study may execute in all, its own trials included. With it ``run`` adds batches of trials."""
+    width: float = 0.0
+    """Wanted interval of the crossover, in decades from end to end; 0: as narrow as the budget makes it."""
+    batch: float | None = None
+    """FLOPs before the laws are fitted anew; a quarter of what the study's own trials leave of the budget."""
+    least: float = 0.02
+    """Stop when a batch is expected to narrow the interval by less than this share."""
+    axis: str = "compute"
+    """compute or data."""
+    goal: str = "crossover"
+    """What is to be known best: crossover, or frontier, the laws themselves towards the end of the axis."""
+    pair: list[str] = field(default_factory=list)
+    """The two families; without it the first two that the study has of vit, resnet, hybrid and others."""
+    reach: float = 4.0
+    """Budgets or sizes are proposed up to this factor past the study's largest, sizes no further than the data."""
+    seeds: int = 3
+    """Of each place, at most."""
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "batch"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise BadInput(f"study.adaptive.{name} must be a positive number of FLOPs, not {value:g}.")
+        if not 0 <= self.width < math.inf:
+            raise BadInput(f"study.adaptive.width must be a number of decades and not negative, not {self.width:g}.")
+        if not 0 <= self.least < 1:
+            raise BadInput(f"study.adaptive.least must lie between 0 and 1, not at {self.least:g}.")
+        for name, valid in (("axis", ("compute", "data")), ("goal", ("crossover", "frontier"))):
+            if getattr(self, name) not in valid:
+                value = getattr(self, name)
+                raise BadInput(f"study.adaptive.{name} has no {value!r}: {nearest(value, valid)}")
+        if len(self.pair) not in (0, 2) or len(set(self.pair)) != len(self.pair):
+            raise BadInput("study.adaptive.pair names two families, for example study.adaptive.pair=[vit,resnet].")
+        if not 1 <= self.reach < LARGEST or not 1 <= self.seeds < 1000:
+            raise BadInput("study.adaptive.reach must be at least 1, and study.adaptive.seeds between 1 and 999.")
+
+
+@dataclass
 class Study:
     name: str = "study"
     question: str = "At what data and compute does a ViT overtake a CNN?"
@@ -69,6 +112,7 @@ class Study:
     shuffle_window: int = 16
     """Blocks that are mixed with one another, and lie in the cache at once."""
     tasks: dict[str, Task] = field(default_factory=dict)
+    adaptive: Adaptive = field(default_factory=Adaptive)
     max_flops: float | None = None
     """Refuse to launch above this many FLOPs still to be executed."""
     max_hours: float | None = None

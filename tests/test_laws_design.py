@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.design import Study, even, planned, spread
 from pipeline.errors import BadInput
-from pipeline.laws.design import Candidate, Proposal, Side, propose
+from pipeline.laws.design import Candidate, Proposal, Side, first_batch, propose
 
 
 def sides(at: float = 1e6, seed: int = 0) -> tuple[Side, Side]:
@@ -52,11 +52,31 @@ def test_a_shared_trunk_makes_the_next_trial_cheap() -> None:
     assert found.picks[-1].sd < 0.9 * plain(4e6).picks[-1].sd
 
 
-def test_laws_that_cannot_cross_get_no_trial() -> None:
+def test_laws_that_cannot_cross_get_trials_where_they_are_nearest() -> None:
     a, _ = sides()
     far = Side("b", a.fit, a.theta + np.array([0.0, 3.0, 0.0]) + np.array([5.0, 0.0, 0.0]), a.x, a.noise)
     found = propose(a, far, grid(), lambda _, c: c.x, 1e7)
-    assert not found.picks and found.stop.startswith("No draw of the two laws crosses")
+    assert found.crossing == 0 and found.asked == "gap" and found.picks
+    assert found.picks[-1].sd < found.sd
+
+
+def test_the_frontier_can_be_asked_for_instead() -> None:
+    """What is wanted far out is bought far out, and on both laws."""
+    far = plain(4e7, frontier=(1e7,))  # type: ignore[arg-type]
+    assert far.asked == "frontier"
+    assert {pick.candidate.family for pick in far.picks} == {"a", "b"}
+    near = plain(4e7, frontier=(1e5,))  # type: ignore[arg-type]
+    assert far.sd != near.sd
+    centre = [np.mean([np.log(p.candidate.x) for p in found.picks[:4]]) for found in (far, near)]
+    assert centre[0] > centre[1] + 0.5
+
+
+def test_the_first_batch_reaches_as_far_as_it_can_pay_with_both_families_alike() -> None:
+    found = first_batch(grid(), lambda _, c: c.x, 3e6)
+    reach = {f: sorted(c.x for c in found if c.family == f) for f in "ab"}
+    assert reach["a"] == reach["b"] and len(reach["a"]) >= 2
+    assert sum(c.x for c in found) <= 3e6 < 4 * sum(c.x for c in found)
+    assert first_batch(grid(), lambda _, c: c.x, 1.0) == []
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])

@@ -47,7 +47,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
             "pipeline.bench",
             "pipeline.commands",
             "pipeline.lookup",
-            "pipeline.proposal",
+            *("pipeline.candidates", "pipeline.advice", "pipeline.adaptive", "pipeline.proposal"),
             "pipeline.fitting",
             "pipeline.convert",
             "pipeline.cli",

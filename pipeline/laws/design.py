@@ -67,11 +67,14 @@ class Pick:
 class Proposal:
     picks: list[Pick] = field(default_factory=list)
     sd: float = float("inf")
-    """Expected standard deviation of log10 of the crossing as things are."""
+    """Expected standard deviation of log10 of the crossing as things are; of what is asked, in general."""
     crossing: float = 0.0
     """Share of draws in which the laws cross within the range searched."""
     stop: str = ""
     """Why no more is proposed, in a sentence."""
+    asked: str = "crossing"
+    """What is narrowed: crossing | gap (ln of the ratio of the laws where they are nearest, as they do not cross) |
+    frontier (the laws at given places)."""
 
     @property
     def cost(self) -> float:
@@ -86,16 +89,16 @@ def propose(
     budget: float,
     width: float = 0.0,
     most: int = 100,
+    frontier: Sequence[float] = (),
 ) -> Proposal:
     """Trials that shrink the variance of ln x* most per FLOP, until ``budget`` FLOPs, ``most`` trials or ``width``.
 
-    ``width``: the wanted 90 % interval of the crossing, in decades from end to end. Raises BadInput for a budget that
-    is not positive, costs that are not, and a candidate of neither family.
+    Where no draw crosses, that of the gap of the two laws where it is least. ``frontier`` gives places at which the
+    laws themselves are asked for instead. ``width``: the wanted 90 % interval of the crossing, in decades from end to
+    end. Raises BadInput for a budget that is not positive, costs that are not, and a candidate of neither family.
     """
     _check(a, b, candidates, budget)
-    start = _State(a, b, candidates)
-    if not len(start.variance):
-        return Proposal(stop="No draw of the two laws crosses within reach, so no trial can place a crossing.")
+    start = _State(a, b, candidates, np.array(frontier, dtype=float))
     plans = [_greedy(start.copy(), candidates, cost, budget, width, most, thrift) for thrift in THRIFT]
     return min(plans, key=lambda plan: plan.picks[-1].sd if plan.picks else plan.sd)
 
@@ -108,7 +111,7 @@ def _greedy(
     open_ = np.ones(len(candidates), dtype=bool)
     picks: list[Pick] = []
     while True:
-        if stop := _enough(state.sd(), width, len(picks), most, open_):
+        if stop := _enough(state.asked, state.sd(), width, len(picks), most, open_):
             break
         chosen = [pick.candidate for pick in picks]
         costs = np.array([cost(chosen, c) if o else np.inf for c, o in zip(candidates, open_, strict=True)])
@@ -124,12 +127,12 @@ def _greedy(
         open_[best] = False
         left -= costs[best]
         picks.append(Pick(candidates[best], float(costs[best]), state.sd()))
-    return Proposal(picks, before, state.share, stop)
+    return Proposal(picks, before, state.share, stop, state.asked)
 
 
-def _enough(sd: float, width: float, taken: int, most: int, open_: np.ndarray) -> str:
+def _enough(asked: str, sd: float, width: float, taken: int, most: int, open_: np.ndarray) -> str:
     """Why to stop, in a sentence; empty to go on."""
-    if width and NINETY * sd <= width:
+    if width and asked == "crossing" and NINETY * sd <= width:
         return f"The interval is as narrow as wanted: {NINETY * sd:.2g} decades."
     if taken == most:
         return f"The batch is full with {most} trials."
@@ -137,22 +140,27 @@ def _enough(sd: float, width: float, taken: int, most: int, open_: np.ndarray) -
 
 
 class _State:
-    """Information on both laws in every draw that crosses, as trials are taken."""
+    """Information on both laws in every draw, as trials are taken."""
 
-    def __init__(self, a: Side, b: Side, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, a: Side, b: Side, candidates: Sequence[Candidate], frontier: Array) -> None:
         sides = (a, b)
         keep, self.along = _crossings(a, b)
-        self.share = float(keep.mean())
+        self.share, self.asked = float(keep.mean()), "crossing"
+        if len(frontier):
+            keep, self.along, self.asked = np.ones_like(keep), _laws(a, b, frontier), "frontier"
+        elif not keep.any():
+            keep, self.along, self.asked = ~keep, _nearest(a, b), "gap"
         theta = [side.theta[:USED][keep] for side in sides]
         self.inverse = [_inverse(side, t) for side, t in zip(sides, theta, strict=True)]
         self.noise = (a.noise, b.noise)
         x = np.array([c.x for c in candidates])
-        self.at = np.array([0 if c.family == a.family else 1 for c in candidates])
+        self.at = np.array([0 if c.family == a.family else 1 for c in candidates], dtype=int)
         self.gradient = [
             _gradient(side, t, x[self.at == i]) for i, (side, t) in enumerate(zip(sides, theta, strict=True))
         ]
         """[B, p, c] of the candidates of each family, in their order."""
         self.variance = self._variance()
+        """[B, q] of each thing asked."""
 
     def copy(self) -> "_State":
         other = copy(self)
@@ -160,7 +168,7 @@ class _State:
         return other
 
     def sd(self) -> float:
-        """Of log10 x*: the geometric mean over draws."""
+        """Of log10 x*, or of what is asked: the geometric mean over draws."""
         return float(np.exp(0.5 * np.log(self.variance).mean()) / LN10)
 
     def gains(self) -> Array:
@@ -169,9 +177,9 @@ class _State:
         for i in (0, 1):
             image = self.inverse[i] @ self.gradient[i]
             scale = self.noise[i] ** 2 + (self.gradient[i] * image).sum(1)
-            removed = np.einsum("bp,bpc->bc", self.along[i], image) ** 2 / scale
-            share = np.minimum(removed / self.variance[:, None], 1 - 1e-9)
-            out[self.at == i] = -np.log1p(-share).mean(0)
+            removed = (self.along[i] @ image) ** 2 / scale[:, None]
+            share = np.minimum(removed / self.variance[..., None], 1 - 1e-9)
+            out[self.at == i] = -np.log1p(-share).mean((0, 1))
         return out
 
     def take(self, candidate: int) -> None:
@@ -183,15 +191,13 @@ class _State:
         self.variance = self._variance()
 
     def _variance(self) -> Array:
-        parts = [np.einsum("bp,bpq,bq->b", h, m, h) for h, m in zip(self.along, self.inverse, strict=True)]
+        parts = [((h @ m) * h).sum(-1) for h, m in zip(self.along, self.inverse, strict=True)]
         return np.maximum(parts[0] + parts[1], 1e-12)
 
 
 def _crossings(a: Side, b: Side) -> tuple[np.ndarray, list[Array]]:
-    """Which draws cross, and d ln x* / d theta of each side in those."""
-    places = np.concatenate([a.x, b.x])
-    x = np.geomspace(places.min() / SPAN, places.max() * SPAN, GRID)
-    gap = a.fit.log(x, a.theta[:USED]) - b.fit.log(x, b.theta[:USED])
+    """Which draws cross, and d ln x* / d theta of each side in those, [B, 1, p]."""
+    x, gap = _gap(a, b, SPAN)
     falls = gap[:, :-1] * gap[:, 1:] < 0
     keep = np.asarray(falls.any(1))
     last = GRID - 2 - np.argmax(falls[keep][:, ::-1], axis=1)
@@ -201,7 +207,29 @@ def _crossings(a: Side, b: Side) -> tuple[np.ndarray, list[Array]]:
     for side, sign in ((a, -1.0), (b, 1.0)):
         gradient = _gradient(side, side.theta[:USED][keep], x)
         slopes.append(sign * np.take_along_axis(gradient, last[:, None, None], -1)[..., 0] / steep[:, None])
-    return keep, slopes
+    return keep, [slope[:, None, :] for slope in slopes]
+
+
+def _nearest(a: Side, b: Side) -> list[Array]:
+    """d gap / d theta of each side where the draw's laws are nearest, as far as they were measured."""
+    x, gap = _gap(a, b, 1.0)
+    at = np.abs(gap).argmin(1)
+    found = [_gradient(side, side.theta[:USED], x) for side in (a, b)]
+    return [np.take_along_axis(g, at[:, None, None], -1)[..., 0][:, None, :] for g in found]
+
+
+def _laws(a: Side, b: Side, x: Array) -> list[Array]:
+    """d ln y / d theta of both laws at x [n]: of each side [B, 2 n, p], zero for the other's."""
+    found = [np.swapaxes(_gradient(side, side.theta[:USED], x), 1, 2) for side in (a, b)]
+    blank = [np.zeros_like(g) for g in found]
+    return [np.concatenate([found[0], blank[0]], 1), np.concatenate([blank[1], found[1]], 1)]
+
+
+def _gap(a: Side, b: Side, span: float) -> tuple[Array, Array]:
+    """Places as far as either was measured and ``span`` beyond, and ln a - ln b of the draws there."""
+    places = np.concatenate([a.x, b.x])
+    x = np.geomspace(places.min() / span, places.max() * span, GRID)
+    return x, a.fit.log(x, a.theta[:USED]) - b.fit.log(x, b.theta[:USED])
 
 
 def _gradient(side: Side, theta: Array, x: Array) -> Array:
@@ -224,3 +252,32 @@ def _check(a: Side, b: Side, candidates: Sequence[Candidate], budget: float) -> 
             raise BadInput(f"{candidate.name} is of {candidate.family}, neither {a.family} nor {b.family}.")
         if not (np.isfinite(candidate.x) and candidate.x > 0):
             raise BadInput(f"{candidate.name} lies at {candidate.x:g} on the axis: it must be positive.")
+
+
+def first_batch(candidates: Sequence[Candidate], cost: Cost, budget: float, places: int = 6) -> list[Candidate]:
+    """Before anything is known: log-even places, as many for each family, from the least as far as ``budget`` pays;
+    fewer than ``places`` only where it does not pay for so many. Of equals the first given is taken.
+
+    Empty when it does not even pay for the two cheapest places of each family.
+    """
+    families = {name: [c for c in candidates if c.family == name] for name in sorted({c.family for c in candidates})}
+    low = max(min(c.x for c in own) for own in families.values())
+    tops = sorted({c.x for c in candidates if c.x > low}, reverse=True)
+    for count in range(places, 1, -1):
+        for top in tops:
+            taken: list[Candidate] = []
+            for own in families.values():
+                taken += _spread(own, np.geomspace(min(c.x for c in own), top, count))
+            if sum(cost(taken[:i], c) for i, c in enumerate(taken)) <= budget:
+                return taken
+    return []
+
+
+def _spread(own: Sequence[Candidate], places: Array) -> list[Candidate]:
+    """The nearest candidate to each place, none twice."""
+    taken: list[Candidate] = []
+    for place in places:
+        left = [c for c in own if all(c.x != t.x for t in taken)]
+        if left:
+            taken.append(min(left, key=lambda c: abs(np.log(c.x / place))))
+    return taken
