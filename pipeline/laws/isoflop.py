@@ -1,0 +1,256 @@
+"""IsoFLOP: the model size and the data a budget is best spent on, from profiles at fixed compute.
+
+The valleys of all budgets are fitted at once with ln N* on a line in ln C (``pipeline.laws.valley``). Intervals are from
+a parametric bootstrap with the Student correction for few degrees of freedom: every draw is a new set of losses about
+the fit, fitted anew. Budgets whose optimum lies on the edge of their sizes are refused and listed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pipeline.errors import BadInput
+from pipeline.laws import wording
+from pipeline.laws.allocation import LEVEL, Allocation, Cost, Interval, allocation
+from pipeline.laws.forms import Array
+from pipeline.laws.budget import Profile, Turn, columns, profiles, refusal, turn
+from pipeline.laws.valley import Grid, Valley, robust, settle
+
+DRAWS = 1000
+LEAST_BUDGETS = 3
+MISFIT = 0.01
+"""Level of the test that the optima lie on one power law."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One budget. Its optimum is that of its own valley, not of the law through all; None where refused."""
+
+    flops: float
+    runs: int
+    sizes: int
+    refused: str
+    size: Interval | None
+    samples: Interval | None
+    loss: Interval | None
+    cubic: Turn
+    parabola: Turn
+
+
+@dataclass(frozen=True)
+class IsoFLOP:
+    budgets: list[Budget]
+    allocation: Allocation
+    rates: tuple[float, float]
+    """How steep the two sides of the valleys are: al and be of a loss E + A N^-al + B D^-be."""
+    noise: float
+    """Standard deviation of a run's ln loss about its valley."""
+    dof: int
+    line_p: float
+    """Of the F test that the budgets' own optima lie on one power law."""
+    compared: dict[str, Interval]
+    """Exponent of N* by each budget's own parabola or cubic and a straight line through them."""
+    outliers: list[int]
+    """Rows that lie far off their valley and weigh less than half for it."""
+    used: list[int]
+    """Rows of the budgets kept."""
+    simulated: Array = field(repr=False)
+    """ln loss of the rows used, in every draw [B, R]: another route fitted to these is paired with this one."""
+    level: float
+
+    @property
+    def refused(self) -> list[str]:
+        return [b.refused for b in self.budgets if b.refused]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer, then what to know about it."""
+        size, samples = self.allocation.size.exponent, self.allocation.samples
+        kept = [b.flops for b in self.budgets if not b.refused]
+        answer = (
+            f"From {wording.stretch('compute', kept[0], kept[-1])} ({len(kept)} budgets) the best model size grows as "
+            f"C^{size.value:.3f} ({wording.level(self.level)} interval {size.lo:.3f} to {size.hi:.3f})"
+        )
+        if samples:
+            b = samples.exponent
+            answer += f", and the samples to train it on as C^{b.value:.3f} ({b.lo:.3f} to {b.hi:.3f})"
+        told = [f"{answer}.", *(f"Refused {reason}." for reason in self.refused)]
+        if self.line_p < MISFIT:
+            told.append(f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it.")
+        if self.outliers:
+            rows = wording.listed([str(r) for r in self.outliers])
+            told.append(f"Given less weight, for they lie far off their profile: rows {rows}.")
+        return told
+
+
+def isoflop(
+    size: ArrayLike,
+    flops: ArrayLike | None,
+    loss: ArrayLike,
+    samples: ArrayLike | None = None,
+    flops_per_sample: ArrayLike | None = None,
+    budget: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> IsoFLOP:
+    """One value a run, in arrays or columns of a DataFrame: model size, measured training FLOPs, loss, samples seen.
+
+    ``flops`` may be None where samples and the FLOPs of a sample are given; D* needs one of those two. ``budget`` names
+    the nominal FLOPs of each run where runs of one budget lie more than 10 % apart. Raises BadInput for values that are
+    not finite and positive, and for fewer than three budgets with an optimum inside their sizes, saying of each why.
+    """
+    if draws < 20 or not 0 < level < 1:
+        raise BadInput(f"An interval needs 20 draws or more and a level between 0 and 1, not {draws} and {level:g}.")
+    given = columns(size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget)
+    flops_of, cost = _costed(given)
+    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"))
+    reasons = _refusals(found)
+    joint = _Joint([p for p, reason in zip(found, reasons, strict=True) if not reason], draws, seed)
+    own = joint.own_optima()
+    rows, weights = joint.rows, joint.grid.w[joint.grid.w > 0]
+    return IsoFLOP(
+        [_budget(p, reason, own.get(p.flops), cost, level) for p, reason in zip(found, reasons, strict=True)],
+        allocation(joint.c, *joint.law_optima(), cost, level),
+        (float(np.exp(joint.law.theta[0, 0])), float(np.exp(joint.law.theta[0, 1]))),
+        joint.noise,
+        joint.dof,
+        joint.line_p,
+        _compared(joint.profiles, level),
+        sorted(int(r) for r in rows[weights < 0.5]),
+        rows.tolist(),
+        np.log(joint.losses[:, joint.grid.w > 0]),
+        level,
+    )
+
+
+class _Joint:
+    """The valleys of the budgets kept: each with an optimum of its own, and all with theirs on a line in ln C."""
+
+    def __init__(self, kept: Sequence[Profile], draws: int, seed: int) -> None:
+        count = len(kept)
+        self.profiles = kept
+        self.c = np.log([p.flops for p in kept])
+        self.rows = np.concatenate([p.runs for p in kept])
+        plain, self.centre = grid_of(kept)
+        self.line = np.stack([np.ones(count), self.c - self.c.mean()], axis=1)
+        runs = len(self.rows)
+        self.law, self.grid = robust(plain, self.line, 2 * count + 4)
+        self.dof, free = runs - 2 * count - 4, runs - 3 * count - 2
+        if free < 1:
+            raise BadInput(f"{runs} runs at {count} budgets are too few: {3 * count + 3} are needed; add sizes or seeds.")
+        start = np.concatenate([self.law.theta[:, :2], self.law.theta[:, 2:] @ self.line.T], axis=1)
+        self.own = settle(self.grid, np.eye(count), start)
+        self.noise = float(np.sqrt(self.law.objective[0] / self.dof))
+        self.line_p, wider = _line_test(float(self.law.objective[0]), float(self.own.objective[0]), count - 2, free)
+        self.losses = self._simulated(draws, seed, wider)
+
+    def _simulated(self, draws: int, seed: int, wider: float) -> Array:
+        """Losses [B, K, M] about the law; the noise itself is only known to Student's degree."""
+        random = np.random.Generator(np.random.Philox(key=[seed, 0]))
+        scale = self.noise * wider * np.sqrt(self.dof / random.chisquare(self.dof, (draws, 1, 1)))
+        noise = scale * random.standard_normal((draws, *self.grid.y.shape))
+        return self.grid.y * (1 - self.law.residual[0]) * np.exp(np.clip(noise, -12.0, 12.0))
+
+    def law_optima(self) -> tuple[Array, Array, Array, Array]:
+        """ln N*, its draws, ln L* and its draws, of the law."""
+        drawn = settle(self.grid, self.line, np.tile(self.law.theta, (len(self.losses), 1)), self.losses)
+        n, n_draws = (v.theta[:, 2:] @ self.line.T + self.centre for v in (self.law, drawn))
+        return n[0], n_draws, np.log(self.law.level[0]), np.log(np.maximum(drawn.level, 1e-300))
+
+    def own_optima(self) -> dict[float, tuple[Array, Array]]:
+        """By budget: (ln N*, ln L*) and their draws [B, 2] of its own valley."""
+        start = np.concatenate([self.law.theta[0, :2], self.line @ self.law.theta[0, 2:]])
+        drawn = settle(self.grid, np.eye(len(self.c)), np.tile(start, (len(self.losses), 1)), self.losses)
+        shift = self.own.theta[0, 2:] - start[2:]  # draws are about the law, the optimum reported is the budget's own
+        found = {}
+        for k, profile in enumerate(self.profiles):
+            value = np.array([self.own.theta[0, 2 + k] + self.centre, np.log(self.own.level[0, k])])
+            rise = value[1] - np.log(self.law.level[0, k])
+            logs = np.log(np.maximum(drawn.level[:, k], 1e-300))
+            moved = np.stack([drawn.theta[:, 2 + k] + self.centre + shift[k], logs + rise], axis=1)
+            found[profile.flops] = (value, moved)
+        return found
+
+
+def grid_of(kept: Sequence[Profile]) -> tuple[Grid, float]:
+    """Padded arrays, and the ln N that their sizes are counted from."""
+    centre = float(np.mean([p.n.mean() for p in kept]))
+    shape = (len(kept), max(len(p.n) for p in kept))
+    n, c, w, y = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(shape)
+    for k, p in enumerate(kept):
+        m = len(p.n)
+        n[k, :m], c[k, :m], y[k, :m], w[k, :m] = p.n - centre, p.c - np.log(p.flops), np.exp(p.v), 1.0
+    return Grid(n, c, y, w), centre
+
+
+def _costed(given: dict[str, Array]) -> tuple[Array, Cost | None]:
+    """FLOPs of each run, and the FLOPs of a sample by size where known."""
+    flops, samples, each = (given.get(name) for name in ("flops", "samples", "flops_per_sample"))
+    if flops is None:
+        if samples is None or each is None:
+            raise BadInput("A profile needs the FLOPs of each run: give flops, or samples and flops_per_sample.")
+        flops = samples * each
+    if each is None and samples is not None:
+        each = flops / samples
+    return flops, None if each is None else Cost.of(np.log(given["size"]), np.log(each))
+
+
+def _refusals(found: Sequence[Profile]) -> list[str]:
+    """Why each budget is refused, or nothing. Raises BadInput where fewer than three are left."""
+    reasons = [refusal(p) for p in found]
+    for _ in found:
+        at = [i for i, reason in enumerate(reasons) if not reason]
+        if len(at) < LEAST_BUDGETS:
+            why = "; ".join(reason for reason in reasons if reason) or f"the table has {len(found)}"
+            raise BadInput(f"A law of the best size needs {LEAST_BUDGETS} budgets with an optimum inside their sizes: {why}.")
+        grid, centre = grid_of([found[i] for i in at])
+        valley, _ = robust(grid, np.eye(len(at)), 3 * len(at) + 2)
+        for k, i in enumerate(at):
+            flat = valley.depth[0, k] <= 0
+            reasons[i] = refusal(found[i], -np.inf if flat else valley.theta[0, 2 + k] + centre)
+        if all(not reasons[i] for i in at):
+            break
+    return reasons
+
+
+def _line_test(line: float, own: float, gained: int, free: int) -> tuple[float, float]:
+    """(p that the optima lie on the line, factor by which to widen the noise where they do not)."""
+    from scipy.special import fdtrc
+
+    ratio = max(0.0, line - own) / gained / max(own / free, 1e-24)
+    p = float(fdtrc(gained, free, ratio))
+    return p, float(np.sqrt(max(1.0, ratio))) if p < MISFIT else 1.0
+
+
+def _budget(
+    p: Profile, refused: str, own: tuple[Array, Array] | None, cost: Cost | None, level: float
+) -> Budget:
+    size = samples = loss = None
+    if own is not None:
+        value, draws = own
+        size, loss = (Interval.of_log(value[i], draws[:, i], level) for i in (0, 1))
+        if cost is not None:
+            c = np.log(p.flops)
+            samples = Interval.of_log((c - cost(value[:1]))[0], c - cost(draws[:, 0]), level)
+    return Budget(p.flops, len(p.n), len(p.sizes), refused, size, samples, loss, turn(p, 3), turn(p, 2))
+
+
+def _compared(kept: Sequence[Profile], level: float) -> dict[str, Interval]:
+    """The usual way: a vertex for each budget, then ordinary least squares with Student's interval."""
+    from scipy.special import stdtrit
+
+    found = {}
+    for name, degree in (("parabola", 2), ("cubic", 3)):
+        turns = [(np.log(p.flops), t.n) for p in kept if (t := turn(p, degree)).n is not None]
+        if len(turns) < LEAST_BUDGETS:
+            continue
+        c, n = np.array(turns, dtype=float).T
+        u = c - c.mean()
+        slope = float(u @ n / (u @ u))
+        rest = n - n.mean() - slope * u
+        wide = float(stdtrit(len(c) - 2, (1 + level) / 2)) * float(np.sqrt(rest @ rest / (len(c) - 2) / (u @ u)))
+        found[name] = Interval(slope, slope - wide, slope + wide)
+    return found
