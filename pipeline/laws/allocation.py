@@ -9,6 +9,8 @@ from pipeline.laws.fit import Fit, fit, refit, shortage
 from pipeline.laws.forms import Array, form_named
 
 LEVEL = 0.95
+TIED = 1e-5
+"""Differences of exponents and of ln N* this small are rounding."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Power:
+class PowerLaw:
     """factor x (C / at)^exponent. ``log`` [2] and ``draws`` [B, 2] are the ln of the factor and the exponent."""
 
     at: float
@@ -48,7 +50,7 @@ class Power:
 
     def __call__(self, flops: float) -> Interval:
         u = np.array([1.0, np.log(flops / self.at)])
-        return Interval.of_log(self.log @ u, self.draws @ u, self.level)
+        return Interval.of_log(float(self.log @ u), self.draws @ u, self.level)
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ class LossLaw:
 
 @dataclass(frozen=True)
 class Allocation:
-    size: Power
+    size: PowerLaw
     """N*(C)."""
-    samples: Power | None
+    samples: PowerLaw | None
     """D*(C); None where the FLOPs of a sample are not known."""
     loss: LossLaw | None
     """L*(C); None for fewer budgets than a law needs."""
@@ -76,7 +78,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Cost:
-    """Measured training FLOPs of one sample by model size: straight between sizes in (ln N, ln FLOPs), and past them."""
+    """Measured training FLOPs of one sample by model size, straight in logarithms between sizes and past them."""
 
     n: Array
     log: Array
@@ -101,14 +103,14 @@ def allocation(
 ) -> Allocation:
     """From ln C [K], and at those budgets ln N* [K], ln L* [K] with draws [B, K]."""
     at = float(np.exp(c.mean()))
-    size = _power(at, c, n, n_draws, level)
-    samples = None if cost is None else _power(at, c, c - cost(n), c - cost(n_draws), level)
+    size = _power_law(at, c, n, n_draws, level)
+    samples = None if cost is None else _power_law(at, c, c - cost(n), c - cost(n_draws), level)
     return Allocation(size, samples, _loss_law(np.exp(c), v, v_draws, level))
 
 
-def _power(at: float, c: Array, value: Array, draws: Array, level: float) -> Power:
+def _power_law(at: float, c: Array, value: Array, draws: Array, level: float) -> PowerLaw:
     line = np.linalg.pinv(np.stack([np.ones_like(c), c - np.log(at)], axis=1))
-    return Power(at, line @ value, draws @ line.T, level)
+    return PowerLaw(at, line @ value, draws @ line.T, level)
 
 
 def _loss_law(flops: Array, v: Array, draws: Array, level: float) -> LossLaw | None:
@@ -132,15 +134,16 @@ class Agreement:
     sentence: str
 
 
-def agreement(first: Power, second: Power) -> Agreement:
+def agreement(first: PowerLaw, second: PowerLaw) -> Agreement:
     """Whether two N*(C) agree. Draw b of one must go with draw b of the other where both come from the same runs."""
     at = first.at
     shift = np.array([[1.0, np.log(at / second.at)], [0.0, 1.0]])
     gap, draws = first.log - shift @ second.log, first.draws - second.draws @ shift.T
     about = draws - draws.mean(0)
-    spread = about.T @ about / (len(draws) - 1) + 1e-18 * np.eye(2)
+    spread = about.T @ about / (len(draws) - 1) + TIED**2 * np.eye(2)
     inverse = np.linalg.inv(spread)
     distance = np.einsum("bi,ij,bj->b", about, inverse, about)
+    gap = np.where(np.abs(gap) < TIED, 0.0, gap)
     p = float((1 + np.count_nonzero(distance >= gap @ inverse @ gap)) / (1 + len(draws)))
     size, exponent = (Interval.of(gap[i], draws[:, i], first.level) for i in (0, 1))
     verdict = "The two routes agree" if p >= 1 - first.level else "The two routes disagree"

@@ -88,8 +88,8 @@ def profiles(size: Array, flops: Array, loss: Array, budget: Array | None = None
         low, high = np.exp(c[rows].min()), np.exp(c[rows].max())
         if high > WIDEST * low:
             raise BadInput(
-                f"Runs of one budget spend {low:.3g} to {high:.3g} FLOPs, a factor of {high / low:.2f}: an isoFLOP profile "
-                f"needs runs within a factor of {WIDEST} of each other; name the budgets in a column of their own."
+                f"Runs of one budget spend {low:.3g} to {high:.3g} FLOPs, a factor of {high / low:.2f}: a profile "
+                f"at fixed compute needs runs within a factor of {WIDEST}; name the budgets in a column of their own."
             )
         rows = rows[np.argsort(size[rows], kind="stable")]
         flops_of = float(np.exp(key[rows].mean()))

@@ -1,8 +1,8 @@
 """IsoFLOP: the model size and the data a budget is best spent on, from profiles at fixed compute.
 
-The valleys of all budgets are fitted at once with ln N* on a line in ln C (``pipeline.laws.valley``). Intervals are from
-a parametric bootstrap with the Student correction for few degrees of freedom: every draw is a new set of losses about
-the fit, fitted anew. Budgets whose optimum lies on the edge of their sizes are refused and listed.
+The valleys of all budgets are fitted at once with ln N* on a line in ln C (``pipeline.laws.valley``). Intervals are
+from a parametric bootstrap with the Student correction for few degrees of freedom: every draw is a new set of losses
+about the fit, fitted anew. Budgets whose optimum lies on the edge of their sizes are refused and listed.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput
 from pipeline.laws import wording
 from pipeline.laws.allocation import LEVEL, Allocation, Cost, Interval, allocation
-from pipeline.laws.forms import Array
 from pipeline.laws.budget import Profile, Turn, columns, profiles, refusal, turn
-from pipeline.laws.valley import Grid, Valley, robust, settle
+from pipeline.laws.forms import Array
+from pipeline.laws.valley import Grid, robust, settle
 
 DRAWS = 1000
 LEAST_BUDGETS = 3
@@ -25,8 +25,8 @@ MISFIT = 0.01
 
 
 @dataclass(frozen=True)
-class Budget:
-    """One budget. Its optimum is that of its own valley, not of the law through all; None where refused."""
+class Optimum:
+    """Of one budget: that of its own valley, not of the law through all; None where refused."""
 
     flops: float
     runs: int
@@ -41,7 +41,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class IsoFLOP:
-    budgets: list[Budget]
+    budgets: list[Optimum]
     allocation: Allocation
     rates: tuple[float, float]
     """How steep the two sides of the valleys are: al and be of a loss E + A N^-al + B D^-be."""
@@ -56,8 +56,10 @@ class IsoFLOP:
     """Rows that lie far off their valley and weigh less than half for it."""
     used: list[int]
     """Rows of the budgets kept."""
-    simulated: Array = field(repr=False)
-    """ln loss of the rows used, in every draw [B, R]: another route fitted to these is paired with this one."""
+    noise_draws: Array = field(repr=False)
+    """What each draw adds to ln loss of the rows used [B, R]: another route with the same noise is paired with this."""
+    cost: Cost | None
+    """Training FLOPs of a sample by size."""
     level: float
 
     @property
@@ -78,7 +80,9 @@ class IsoFLOP:
             answer += f", and the samples to train it on as C^{b.value:.3f} ({b.lo:.3f} to {b.hi:.3f})"
         told = [f"{answer}.", *(f"Refused {reason}." for reason in self.refused)]
         if self.line_p < MISFIT:
-            told.append(f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it.")
+            told.append(
+                f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it."
+            )
         if self.outliers:
             rows = wording.listed([str(r) for r in self.outliers])
             told.append(f"Given less weight, for they lie far off their profile: rows {rows}.")
@@ -104,7 +108,9 @@ def isoflop(
     """
     if draws < 20 or not 0 < level < 1:
         raise BadInput(f"An interval needs 20 draws or more and a level between 0 and 1, not {draws} and {level:g}.")
-    given = columns(size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget)
+    given = columns(
+        size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget
+    )
     flops_of, cost = _costed(given)
     found = profiles(given["size"], flops_of, given["loss"], given.get("budget"))
     reasons = _refusals(found)
@@ -112,7 +118,7 @@ def isoflop(
     own = joint.own_optima()
     rows, weights = joint.rows, joint.grid.w[joint.grid.w > 0]
     return IsoFLOP(
-        [_budget(p, reason, own.get(p.flops), cost, level) for p, reason in zip(found, reasons, strict=True)],
+        [_optimum(p, reason, own.get(p.flops), cost, level) for p, reason in zip(found, reasons, strict=True)],
         allocation(joint.c, *joint.law_optima(), cost, level),
         (float(np.exp(joint.law.theta[0, 0])), float(np.exp(joint.law.theta[0, 1]))),
         joint.noise,
@@ -121,7 +127,8 @@ def isoflop(
         _compared(joint.profiles, level),
         sorted(int(r) for r in rows[weights < 0.5]),
         rows.tolist(),
-        np.log(joint.losses[:, joint.grid.w > 0]),
+        joint.noise_draws[:, joint.grid.w > 0],
+        cost,
         level,
     )
 
@@ -140,19 +147,21 @@ class _Joint:
         self.law, self.grid = robust(plain, self.line, 2 * count + 4)
         self.dof, free = runs - 2 * count - 4, runs - 3 * count - 2
         if free < 1:
-            raise BadInput(f"{runs} runs at {count} budgets are too few: {3 * count + 3} are needed; add sizes or seeds.")
+            raise BadInput(
+                f"{runs} runs at {count} budgets are too few: {3 * count + 3} are needed; add sizes or seeds."
+            )
         start = np.concatenate([self.law.theta[:, :2], self.law.theta[:, 2:] @ self.line.T], axis=1)
         self.own = settle(self.grid, np.eye(count), start)
         self.noise = float(np.sqrt(self.law.objective[0] / self.dof))
         self.line_p, wider = _line_test(float(self.law.objective[0]), float(self.own.objective[0]), count - 2, free)
-        self.losses = self._simulated(draws, seed, wider)
+        self.noise_draws = self._drawn(draws, seed, wider)
+        self.losses = self.grid.y * (1 - self.law.residual[0]) * np.exp(self.noise_draws)
 
-    def _simulated(self, draws: int, seed: int, wider: float) -> Array:
-        """Losses [B, K, M] about the law; the noise itself is only known to Student's degree."""
+    def _drawn(self, draws: int, seed: int, wider: float) -> Array:
+        """Noise of ln loss [B, K, M]; how much there is, is itself only known to Student's degree."""
         random = np.random.Generator(np.random.Philox(key=[seed, 0]))
         scale = self.noise * wider * np.sqrt(self.dof / random.chisquare(self.dof, (draws, 1, 1)))
-        noise = scale * random.standard_normal((draws, *self.grid.y.shape))
-        return self.grid.y * (1 - self.law.residual[0]) * np.exp(np.clip(noise, -12.0, 12.0))
+        return np.clip(scale * random.standard_normal((draws, *self.grid.y.shape)), -12.0, 12.0)
 
     def law_optima(self) -> tuple[Array, Array, Array, Array]:
         """ln N*, its draws, ln L* and its draws, of the law."""
@@ -205,7 +214,9 @@ def _refusals(found: Sequence[Profile]) -> list[str]:
         at = [i for i, reason in enumerate(reasons) if not reason]
         if len(at) < LEAST_BUDGETS:
             why = "; ".join(reason for reason in reasons if reason) or f"the table has {len(found)}"
-            raise BadInput(f"A law of the best size needs {LEAST_BUDGETS} budgets with an optimum inside their sizes: {why}.")
+            raise BadInput(
+                f"A law of the best size needs {LEAST_BUDGETS} budgets with an optimum inside their sizes: {why}."
+            )
         grid, centre = grid_of([found[i] for i in at])
         valley, _ = robust(grid, np.eye(len(at)), 3 * len(at) + 2)
         for k, i in enumerate(at):
@@ -225,9 +236,7 @@ def _line_test(line: float, own: float, gained: int, free: int) -> tuple[float, 
     return p, float(np.sqrt(max(1.0, ratio))) if p < MISFIT else 1.0
 
 
-def _budget(
-    p: Profile, refused: str, own: tuple[Array, Array] | None, cost: Cost | None, level: float
-) -> Budget:
+def _optimum(p: Profile, refused: str, own: tuple[Array, Array] | None, cost: Cost | None, level: float) -> Optimum:
     size = samples = loss = None
     if own is not None:
         value, draws = own
@@ -235,7 +244,7 @@ def _budget(
         if cost is not None:
             c = np.log(p.flops)
             samples = Interval.of_log((c - cost(value[:1]))[0], c - cost(draws[:, 0]), level)
-    return Budget(p.flops, len(p.n), len(p.sizes), refused, size, samples, loss, turn(p, 3), turn(p, 2))
+    return Optimum(p.flops, len(p.n), len(p.sizes), refused, size, samples, loss, turn(p, 3), turn(p, 2))
 
 
 def _compared(kept: Sequence[Profile], level: float) -> dict[str, Interval]:

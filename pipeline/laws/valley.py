@@ -4,11 +4,11 @@ At a fixed budget a loss E + A N^-al + B D^-be is, in d = ln N - ln N*, exactly
 
     L = L* + g [(exp(-al d) - 1) / al + (exp(be d) - 1) / be],
 
-whatever the constants, because the two slopes balance at the optimum. Only al and be say how lopsided the valley is, and
-they are the same at every budget; L* and g are linear. A parabola has no lopsidedness and a cubic learns it anew at each
-budget, so a grid that drifts off centre bends the exponent of the first and blurs that of the second (docs/frontier.md).
-Linear parameters are projected out (Golub and Pereyra 1973, with Kaufman's Jacobian); problems are solved in batches by
-Levenberg-Marquardt steps on relative residuals.
+whatever the constants, because the two slopes balance at the optimum. Only al and be say how lopsided the valley is,
+and they are the same at every budget; L* and g are linear. A parabola has no lopsidedness and a cubic learns it anew at
+each budget, so a grid that drifts off centre bends the exponent of the first and blurs that of the second
+(docs/frontier.md). Linear parameters are projected out (Golub and Pereyra 1973, with Kaufman's Jacobian); problems are
+solved in batches by Levenberg-Marquardt steps on relative residuals.
 """
 
 from dataclasses import dataclass
@@ -105,10 +105,10 @@ def robust(grid: Grid, design: Array, parameters: int) -> tuple[Valley, Grid]:
     """
     optimum = np.linalg.lstsq(design, _lowest(grid), rcond=None)[0]
     rates = np.log([(a, b) for a in STARTS for b in STARTS])
-    start = np.concatenate([rates, np.tile(optimum, (len(rates), 1))], axis=1)
+    start: Array = np.concatenate([rates, np.tile(optimum, (len(rates), 1))], axis=1).astype(float)
     found = settle(grid, design, start)
     found = found.take(np.array([int(np.argmin(found.objective))]))
-    found, weighted = _reweighted(grid, design, found, LEAST_DELTA, 1)
+    found, _ = _reweighted(grid, design, found, LEAST_DELTA, 1)
     used = grid.w > 0
     freedom = np.sqrt(used.sum() / max(1, used.sum() - parameters))
     scatter = 1.4826 * float(np.median(np.abs(found.residual[0][used]))) * freedom
