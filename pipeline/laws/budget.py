@@ -30,6 +30,8 @@ class Profile:
     """ln of the measured FLOPs."""
     v: Array
     """ln of the loss."""
+    w: Array
+    """Weight; next to nothing for a diverged run."""
     runs: np.ndarray
     """Place of each run in the table given."""
 
@@ -40,7 +42,8 @@ class Profile:
     def lowest(self) -> float:
         """ln of the size with the lowest mean loss (in logs, over seeds)."""
         sizes = self.sizes
-        return float(sizes[np.argmin([self.v[np.abs(self.n - s) < 1e-6].mean() for s in sizes])])
+        at = [np.abs(self.n - s) < 1e-6 for s in sizes]
+        return float(sizes[np.argmin([self.w[i] @ self.v[i] / self.w[i].sum() for i in at])])
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,17 @@ def columns(**given: ArrayLike | None) -> dict[str, Array]:
     return found
 
 
-def profiles(size: Array, flops: Array, loss: Array, budget: Array | None = None) -> list[Profile]:
+def profiles(
+    size: Array, flops: Array, loss: Array, budget: Array | None = None, weights: Array | None = None
+) -> list[Profile]:
     """Runs by budget, ascending. Without ``budget`` a gap of more than 10 % in FLOPs starts another.
 
     Raises BadInput where runs fill the axis with no such gaps, for those are no profiles.
     """
+    if not len(size):
+        return []
     c = np.log(flops)
+    w = np.ones_like(c) if weights is None else weights
     key = c if budget is None else np.log(budget)
     order = np.argsort(key, kind="stable")
     apart = 1e-6 if budget is not None else np.log(TOGETHER)
@@ -93,18 +101,18 @@ def profiles(size: Array, flops: Array, loss: Array, budget: Array | None = None
             )
         rows = rows[np.argsort(size[rows], kind="stable")]
         flops_of = float(np.exp(key[rows].mean()))
-        found.append(Profile(flops_of, np.log(size[rows]), c[rows], np.log(loss[rows]), rows))
+        found.append(Profile(flops_of, np.log(size[rows]), c[rows], np.log(loss[rows]), w[rows], rows))
     return found
 
 
-def turn(profile: Profile, degree: int, w: Array | None = None) -> Turn:
+def turn(profile: Profile, degree: int) -> Turn:
     """The minimum of the polynomial of ``degree`` 2 or 3 (Hoffmann et al. 2022, approach 2, take 2), checked."""
     sizes = profile.sizes
     if len(sizes) < degree + 1:
         return Turn(None, "too few sizes")
     centre, half = (sizes[0] + sizes[-1]) / 2, (sizes[-1] - sizes[0]) / 2
     u = (profile.n - centre) / half
-    a = np.polynomial.polynomial.polyfit(u, profile.v, degree, w=None if w is None else np.sqrt(w))
+    a = np.polynomial.polynomial.polyfit(u, profile.v, degree, w=np.sqrt(profile.w))
     b, q, k = a[1], a[2], a[3] if degree == 3 else 0.0
     inside = q * q - 3 * b * k
     if inside <= 0 or (bottom := q + np.sqrt(inside)) <= 0:  # the convex one of the two stationary points, if any

@@ -15,8 +15,10 @@ from pipeline.errors import BadInput
 from pipeline.laws import wording
 from pipeline.laws.allocation import LEVEL, Allocation, Cost, Interval, allocation
 from pipeline.laws.budget import Profile, Turn, columns, profiles, refusal, turn
-from pipeline.laws.forms import Array
-from pipeline.laws.valley import Grid, robust, settle
+from pipeline.laws.diverged import diverged
+from pipeline.laws.fit import shortage
+from pipeline.laws.forms import Array, form_named
+from pipeline.laws.valley import HALF, Grid, robust, settle
 
 DRAWS = 1000
 LEAST_BUDGETS = 3
@@ -112,7 +114,7 @@ def isoflop(
         size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget
     )
     flops_of, cost = _costed(given)
-    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"))
+    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), _weights(given, flops_of))
     reasons = _refusals(found)
     joint = _Joint([p for p, reason in zip(found, reasons, strict=True) if not reason], draws, seed)
     own = joint.own_optima()
@@ -125,7 +127,7 @@ def isoflop(
         joint.dof,
         joint.line_p,
         _compared(joint.profiles, level),
-        sorted(int(r) for r in rows[weights < 0.5]),
+        sorted(int(r) for r in rows[weights < HALF]),
         rows.tolist(),
         joint.noise_draws[:, joint.grid.w > 0],
         cost,
@@ -143,7 +145,7 @@ class _Joint:
         self.rows = np.concatenate([p.runs for p in kept])
         plain, self.centre = grid_of(kept)
         self.line = np.stack([np.ones(count), self.c - self.c.mean()], axis=1)
-        runs = len(self.rows)
+        runs = int(np.count_nonzero(plain.w > HALF))
         self.law, self.grid = robust(plain, self.line, 2 * count + 4)
         self.dof, free = runs - 2 * count - 4, runs - 3 * count - 2
         if free < 1:
@@ -191,7 +193,7 @@ def grid_of(kept: Sequence[Profile]) -> tuple[Grid, float]:
     n, c, w, y = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(shape)
     for k, p in enumerate(kept):
         m = len(p.n)
-        n[k, :m], c[k, :m], y[k, :m], w[k, :m] = p.n - centre, p.c - np.log(p.flops), np.exp(p.v), 1.0
+        n[k, :m], c[k, :m], y[k, :m], w[k, :m] = p.n - centre, p.c - np.log(p.flops), np.exp(p.v), p.w
     return Grid(n, c, y, w), centre
 
 
@@ -205,6 +207,14 @@ def _costed(given: dict[str, Array]) -> tuple[Array, Cost | None]:
     if each is None and samples is not None:
         each = flops / samples
     return flops, None if each is None else Cost.of(np.log(given["size"]), np.log(each))
+
+
+def _weights(given: dict[str, Array], flops: Array) -> Array:
+    """Next to nothing for diverged runs: above all that a law of N and C / N makes of the others near them."""
+    x = np.stack([given["size"], flops / given["size"]], axis=1)
+    if shortage(form_named("chinchilla"), x):
+        return np.ones_like(flops)
+    return diverged(x, given["loss"], "chinchilla").weights
 
 
 def _refusals(found: Sequence[Profile]) -> list[str]:

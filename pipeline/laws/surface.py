@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput
 from pipeline.laws.allocation import Agreement, Allocation, Cost, agreement, allocation
 from pipeline.laws.budget import columns
+from pipeline.laws.diverged import LITTLE
 from pipeline.laws.fit import Fit, fit, nearby
 from pipeline.laws.forms import Array, form_named
 from pipeline.laws.isoflop import IsoFLOP
@@ -54,13 +55,14 @@ def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike
         raise BadInput("The second route needs the same rows as the first.")
     rows = np.array(found.used)
     x = np.stack([given["size"], given["samples"]], axis=1)[rows]
-    law = fit(x, given["loss"][rows], form)
+    weights = np.where(np.isin(rows, found.outliers), LITTLE, 1.0)
+    law = fit(x, given["loss"][rows], form, weights)
     kept = [b.flops for b in found.budgets if not b.refused]
     freedom = max(1, len(rows) - law.form.size)
     scatter = 1.4826 * float(np.median(np.abs(law.residuals))) * np.sqrt(len(rows) / freedom)
     wider = max(1.0, scatter / max(found.noise, 1e-12)) if scatter > 1e-9 else 1.0
     v = law.log(x) + wider * found.noise_draws
-    theta = nearby(law, x, v, np.ones_like(v))
+    theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
     split = optimum(law, theta, np.log(kept), found.cost, found.level)
     return Surface(law, split, agreement(found.allocation.size, split.size))
 

@@ -24,7 +24,10 @@ STEPS = 100
 REWEIGHTINGS = 30
 OUTLIER = 4.0
 """Standard deviations past which a run loses weight, with the square of its distance."""
-LEAST_DELTA = 1e-3
+LEAST = 1e-3
+"""Of ln loss: no run this close to its valley is an outlier."""
+HALF = 0.5
+"""A run that weighs less is an outlier, and no degree of freedom."""
 
 
 @dataclass(frozen=True)
@@ -98,33 +101,26 @@ def settle(grid: Grid, design: Array, start: Array, losses: Array | None = None)
 
 
 def robust(grid: Grid, design: Array, parameters: int) -> tuple[Valley, Grid]:
-    """(fit [1], grid with its final weights), from the best of all starts.
+    """(fit [1], grid with its final weights) from the best of all starts.
 
-    First nearly least absolute residuals, which no diverged run moves much; their scatter (median absolute deviation)
-    then says which runs lie further than ``OUTLIER`` standard deviations off and lose weight.
+    Past ``OUTLIER`` standard deviations (by the median absolute deviation) a run's weight falls with the square of its
+    distance, until the weights stand still.
     """
     optimum = np.linalg.lstsq(design, _lowest(grid), rcond=None)[0]
     rates = np.log([(a, b) for a in STARTS for b in STARTS])
     start: Array = np.concatenate([rates, np.tile(optimum, (len(rates), 1))], axis=1).astype(float)
     found = settle(grid, design, start)
     found = found.take(np.array([int(np.argmin(found.objective))]))
-    found, _ = _reweighted(grid, design, found, LEAST_DELTA, 1)
-    used = grid.w > 0
+    used, weighted = grid.w > HALF, grid
     freedom = np.sqrt(used.sum() / max(1, used.sum() - parameters))
-    scatter = 1.4826 * float(np.median(np.abs(found.residual[0][used]))) * freedom
-    return _reweighted(grid, design, found, max(LEAST_DELTA, OUTLIER * scatter), 2)
-
-
-def _reweighted(grid: Grid, design: Array, found: Valley, delta: float, power: int) -> tuple[Valley, Grid]:
-    """Least squares with weights (delta / residual)^power past delta, until they stand still."""
-    weighted = grid
     for _ in range(REWEIGHTINGS):
-        before = weighted.w
-        w = grid.w * np.minimum(1.0, delta / np.maximum(np.abs(found.residual[0]), 1e-300)) ** power
+        size = np.abs(found.residual[0])
+        furthest = max(LEAST, OUTLIER * 1.4826 * float(np.median(size[used])) * freedom)
+        w = grid.w * np.minimum(1.0, furthest / np.maximum(size, 1e-300)) ** 2
+        if np.abs(w - weighted.w).max() < 1e-3:
+            break
         weighted = Grid(grid.n, grid.c, grid.y, w)
         found = settle(weighted, design, found.theta)
-        if np.abs(w - before).max() < 1e-6:
-            break
     return found, weighted
 
 
