@@ -9,6 +9,7 @@ method itself brings; intervals are of nominal 95 %.
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class Case:
     def exponent(self) -> float:
         return float(np.polyfit(*self.optima(), 1)[0])
 
-    def runs(self, random: np.random.Generator, noise: float) -> dict[str, Array]:
+    def runs(self, random: np.random.Generator, noise: float) -> dict[str, Any]:
         c, optimum = self.optima()
         middle = optimum + self.off + self.drift * np.linspace(0, 1, self.budgets)
         n = (middle[:, None] + np.linspace(-0.5, 0.5, self.sizes) * np.log(self.span)).ravel()
@@ -83,7 +84,7 @@ CASES = (
 )
 
 
-def routes(runs: dict[str, Array], seed: int) -> tuple[IsoFLOP, dict[str, Interval], float]:
+def routes(runs: dict[str, Any], seed: int) -> tuple[IsoFLOP, dict[str, Interval], float]:
     """The isoFLOP analysis, the exponent by each route, and p of the test that the routes agree."""
     found = isoflop(**runs, draws=DRAWS, seed=seed)
     other = surface(found, runs["size"], runs["samples"], runs["loss"])

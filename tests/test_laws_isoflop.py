@@ -1,7 +1,9 @@
 """IsoFLOP: optima by both routes on known surfaces, what is refused and why, bias and coverage at small size."""
 
+import json
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from benchmarks.isoflop import CASES, Case
 from pipeline.errors import BadInput
 from pipeline.laws.allocation import agreement
 from pipeline.laws.budget import profiles, turn
-from pipeline.laws.isoflop import IsoFLOP, grid_of, isoflop
+from pipeline.laws.isoflop import IsoFLOP, isoflop
+from pipeline.laws.joint import grid_of
 from pipeline.laws.surface import closed_form, surface
 from pipeline.laws.valley import settle
 
@@ -20,7 +23,7 @@ LOPSIDED = Case("lopsided", (1.7, 2e3, 60.0, 0.5, 0.2), off=-0.3)
 DRAWS = 60
 
 
-def runs(case: Case, seed: int = 0, noise: float | None = None) -> dict[str, np.ndarray]:
+def runs(case: Case, seed: int = 0, noise: float | None = None) -> dict[str, Any]:
     random = np.random.Generator(np.random.Philox(key=[seed, 1]))
     return case.runs(random, case.noise if noise is None else noise)
 
@@ -235,12 +238,31 @@ def test_bad_tables() -> None:
     assert len(named.budgets) == 5
 
 
-def test_pandas_columns() -> None:
+@given(
+    losses=st.lists(st.sampled_from([1e-9, 0.5, 0.9, 0.99, 1.0, 1.01, 2.0, 1e6]), min_size=12, max_size=12),
+    spread=st.sampled_from([0.0, 1e-7, 1.0, 30.0]),
+)
+@settings(max_examples=25, deadline=None)
+def test_any_losses_give_numbers_or_a_sentence(losses: list[float], spread: float) -> None:
+    size = np.exp(10 + spread * np.tile(np.arange(4.0), 3))
+    try:
+        found = isoflop(size, np.repeat([1e15, 1e16, 1e17], 4), losses, draws=20)
+    except BadInput:
+        return
+    exponent = found.allocation.size.exponent
+    assert np.all(np.isfinite([exponent.value, exponent.lo, exponent.hi]))
+    json.loads(found.to_json())
+
+
+def test_pandas_columns_and_json() -> None:
     import pandas as pd
 
     frame = pd.DataFrame(runs(LOPSIDED))
     found = isoflop(frame["size"], frame["flops"], frame["loss"], frame["samples"], draws=DRAWS)
     assert "grows as C^" in found.sentences[0]
+    plain = json.loads(found.to_json())
+    assert plain["exponents"]["size"]["value"] == found.allocation.size.exponent.value
+    assert len(plain["budgets"]) == len(plain["loss"]) == 5
 
 
 def test_polynomials_are_checked() -> None:

@@ -9,6 +9,8 @@ from pipeline.laws.fit import Fit, fit, refit, shortage
 from pipeline.laws.forms import Array, form_named
 
 LEVEL = 0.95
+FURTHEST = 700.0
+"""In logarithms: ends that lie further are shown as this."""
 TIED = 1e-5
 """Differences of exponents and of ln N* this small are rounding."""
 
@@ -28,7 +30,7 @@ class Interval:
     def of_log(cls, value: float, draws: Array, level: float = LEVEL) -> "Interval":
         """From a logarithm and its draws."""
         found = cls.of(value, draws, level)
-        return cls(*(float(np.exp(v)) for v in (found.value, found.lo, found.hi)))
+        return cls(*(float(np.exp(np.clip(v, -FURTHEST, FURTHEST))) for v in (found.value, found.lo, found.hi)))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from a parametric bootstrap with the Student correction for few degrees of freed
 about the fit, fitted anew. Budgets whose optimum lies on the edge of their sizes are refused and listed.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,12 +19,11 @@ from pipeline.laws.budget import Profile, Turn, columns, profiles, refusal, turn
 from pipeline.laws.diverged import diverged
 from pipeline.laws.fit import shortage
 from pipeline.laws.forms import Array, form_named
-from pipeline.laws.valley import HALF, Grid, robust, settle
+from pipeline.laws.joint import MISFIT, Joint, grid_of
+from pipeline.laws.valley import HALF, robust
 
 DRAWS = 1000
 LEAST_BUDGETS = 3
-MISFIT = 0.01
-"""Level of the test that the optima lie on one power law."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,23 @@ class IsoFLOP:
     cost: Cost | None
     """Training FLOPs of a sample by size."""
     level: float
+
+    def to_json(self) -> str:
+        """Strict JSON (no NaN, no infinity): the answer, what it rests on, and every budget."""
+        split, c = self.allocation, [b.flops for b in self.budgets if not b.refused]
+        laws = {"size": split.size, "samples": split.samples}
+        plain = {
+            "sentences": self.sentences,
+            "level": self.level,
+            "exponents": {name: asdict(law.exponent) for name, law in laws.items() if law},
+            "at": split.size.at,
+            "factors": {name: asdict(law.factor) for name, law in laws.items() if law},
+            "loss": [{"flops": x, **asdict(split.loss(x))} for x in c] if split.loss else None,
+            "compared": {name: asdict(interval) for name, interval in self.compared.items()},
+            **{name: getattr(self, name) for name in ("rates", "noise", "dof", "line_p", "outliers")},
+            "budgets": [asdict(b) for b in self.budgets],
+        }
+        return json.dumps(plain, allow_nan=False, sort_keys=True, indent=1)
 
     @property
     def refused(self) -> list[str]:
@@ -116,7 +133,7 @@ def isoflop(
     flops_of, cost = _costed(given)
     found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), _weights(given, flops_of))
     reasons = _refusals(found)
-    joint = _Joint([p for p, reason in zip(found, reasons, strict=True) if not reason], draws, seed)
+    joint = Joint([p for p, reason in zip(found, reasons, strict=True) if not reason], draws, seed)
     own = joint.own_optima()
     rows, weights = joint.rows, joint.grid.w[joint.grid.w > 0]
     return IsoFLOP(
@@ -133,68 +150,6 @@ def isoflop(
         cost,
         level,
     )
-
-
-class _Joint:
-    """The valleys of the budgets kept: each with an optimum of its own, and all with theirs on a line in ln C."""
-
-    def __init__(self, kept: Sequence[Profile], draws: int, seed: int) -> None:
-        count = len(kept)
-        self.profiles = kept
-        self.c = np.log([p.flops for p in kept])
-        self.rows = np.concatenate([p.runs for p in kept])
-        plain, self.centre = grid_of(kept)
-        self.line = np.stack([np.ones(count), self.c - self.c.mean()], axis=1)
-        runs = int(np.count_nonzero(plain.w > HALF))
-        self.law, self.grid = robust(plain, self.line, 2 * count + 4)
-        self.dof, free = runs - 2 * count - 4, runs - 3 * count - 2
-        if free < 1:
-            raise BadInput(
-                f"{runs} runs at {count} budgets are too few: {3 * count + 3} are needed; add sizes or seeds."
-            )
-        start = np.concatenate([self.law.theta[:, :2], self.law.theta[:, 2:] @ self.line.T], axis=1)
-        self.own = settle(self.grid, np.eye(count), start)
-        self.noise = float(np.sqrt(self.law.objective[0] / self.dof))
-        self.line_p, wider = _line_test(float(self.law.objective[0]), float(self.own.objective[0]), count - 2, free)
-        self.noise_draws = self._drawn(draws, seed, wider)
-        self.losses = self.grid.y * (1 - self.law.residual[0]) * np.exp(self.noise_draws)
-
-    def _drawn(self, draws: int, seed: int, wider: float) -> Array:
-        """Noise of ln loss [B, K, M]; how much there is, is itself only known to Student's degree."""
-        random = np.random.Generator(np.random.Philox(key=[seed, 0]))
-        scale = self.noise * wider * np.sqrt(self.dof / random.chisquare(self.dof, (draws, 1, 1)))
-        return np.clip(scale * random.standard_normal((draws, *self.grid.y.shape)), -12.0, 12.0)
-
-    def law_optima(self) -> tuple[Array, Array, Array, Array]:
-        """ln N*, its draws, ln L* and its draws, of the law."""
-        drawn = settle(self.grid, self.line, np.tile(self.law.theta, (len(self.losses), 1)), self.losses)
-        n, n_draws = (v.theta[:, 2:] @ self.line.T + self.centre for v in (self.law, drawn))
-        return n[0], n_draws, np.log(self.law.level[0]), np.log(np.maximum(drawn.level, 1e-300))
-
-    def own_optima(self) -> dict[float, tuple[Array, Array]]:
-        """By budget: (ln N*, ln L*) and their draws [B, 2] of its own valley."""
-        start = np.concatenate([self.law.theta[0, :2], self.line @ self.law.theta[0, 2:]])
-        drawn = settle(self.grid, np.eye(len(self.c)), np.tile(start, (len(self.losses), 1)), self.losses)
-        shift = self.own.theta[0, 2:] - start[2:]  # draws are about the law, the optimum reported is the budget's own
-        found = {}
-        for k, profile in enumerate(self.profiles):
-            value = np.array([self.own.theta[0, 2 + k] + self.centre, np.log(self.own.level[0, k])])
-            rise = value[1] - np.log(self.law.level[0, k])
-            logs = np.log(np.maximum(drawn.level[:, k], 1e-300))
-            moved = np.stack([drawn.theta[:, 2 + k] + self.centre + shift[k], logs + rise], axis=1)
-            found[profile.flops] = (value, moved)
-        return found
-
-
-def grid_of(kept: Sequence[Profile]) -> tuple[Grid, float]:
-    """Padded arrays, and the ln N that their sizes are counted from."""
-    centre = float(np.mean([p.n.mean() for p in kept]))
-    shape = (len(kept), max(len(p.n) for p in kept))
-    n, c, w, y = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(shape)
-    for k, p in enumerate(kept):
-        m = len(p.n)
-        n[k, :m], c[k, :m], y[k, :m], w[k, :m] = p.n - centre, p.c - np.log(p.flops), np.exp(p.v), p.w
-    return Grid(n, c, y, w), centre
 
 
 def _costed(given: dict[str, Array]) -> tuple[Array, Cost | None]:
@@ -220,7 +175,7 @@ def _weights(given: dict[str, Array], flops: Array) -> Array:
 def _refusals(found: Sequence[Profile]) -> list[str]:
     """Why each budget is refused, or nothing. Raises BadInput where fewer than three are left."""
     reasons = [refusal(p) for p in found]
-    for _ in found:
+    for _ in range(len(found) + 1):
         at = [i for i, reason in enumerate(reasons) if not reason]
         if len(at) < LEAST_BUDGETS:
             why = "; ".join(reason for reason in reasons if reason) or f"the table has {len(found)}"
@@ -235,15 +190,6 @@ def _refusals(found: Sequence[Profile]) -> list[str]:
         if all(not reasons[i] for i in at):
             break
     return reasons
-
-
-def _line_test(line: float, own: float, gained: int, free: int) -> tuple[float, float]:
-    """(p that the optima lie on the line, factor by which to widen the noise where they do not)."""
-    from scipy.special import fdtrc
-
-    ratio = max(0.0, line - own) / gained / max(own / free, 1e-24)
-    p = float(fdtrc(gained, free, ratio))
-    return p, float(np.sqrt(max(1.0, ratio))) if p < MISFIT else 1.0
 
 
 def _optimum(p: Profile, refused: str, own: tuple[Array, Array] | None, cost: Cost | None, level: float) -> Optimum:
