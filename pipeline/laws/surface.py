@@ -1,0 +1,105 @@
+"""Surface: the optimum of a budget by the second route, from a law L(N, D) fitted to all runs at once.
+
+For the law of Hoffmann et al. and C = k N D the optimum is N* = G (C / k)^(beta / (alpha + beta)) (their equation 4).
+Under measured FLOPs, and for other laws, it is found on a grid of sizes with the FLOPs of a sample read between runs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pipeline.errors import BadInput
+from pipeline.laws.allocation import Agreement, Allocation, Cost, agreement, allocation
+from pipeline.laws.budget import columns
+from pipeline.laws.diverged import LITTLE
+from pipeline.laws.fit import Fit, fit, nearby
+from pipeline.laws.forms import Array, form_named
+from pipeline.laws.isoflop import IsoFLOP
+
+GRID = 48
+FINER = 9
+"""Points between the neighbours of the lowest, in each of ``ROUNDS`` rounds."""
+ROUNDS = 3
+BEYOND = np.log(16.0)
+"""How far past the smallest and largest model run the optimum is looked for."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    fit: Fit
+    allocation: Allocation
+    agreement: Agreement
+    """With the isoFLOP route, from the same runs under the same noise."""
+
+
+def closed_form(a: ArrayLike, alpha: ArrayLike, b: ArrayLike, beta: ArrayLike, k: float = 6.0) -> tuple[Array, Array]:
+    """ln of N* at C = 1, and the exponent of C, of E + A N^-alpha + B D^-beta where C = k N D; draws broadcast."""
+    big_a, al, big_b, be = (np.asarray(v, dtype=float) for v in (a, alpha, b, beta))
+    exponent = be / (al + be)
+    return np.log(al * big_a / (be * big_b)) / (al + be) - exponent * np.log(k), exponent
+
+
+def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike, form: str = "chinchilla") -> Surface:
+    """Fit ``form`` of N and D to the runs of the budgets that ``isoflop`` kept, given the same columns, and compare.
+
+    Draws add the noise of that route to this law, so the two are paired; it is widened where runs scatter more about
+    this law. Raises BadInput for a form that does not take N and D, and where the optimum lies past the grid.
+    """
+    if form_named(form).inputs != ("N", "D"):
+        raise BadInput(f"The form {form!r} is no law of model size N and samples D.")
+    if found.cost is None:
+        raise BadInput("The second route needs the samples of each run: give isoflop samples or flops_per_sample too.")
+    given = columns(size=size, samples=samples, loss=loss)
+    if found.used and max(found.used) >= len(given["size"]):
+        raise BadInput("The second route needs the same rows as the first.")
+    rows = np.array(found.used)
+    x = np.stack([given["size"], given["samples"]], axis=1)[rows]
+    weights = np.where(np.isin(rows, found.outliers), LITTLE, 1.0)
+    law = fit(x, given["loss"][rows], form, weights)
+    kept = [b.flops for b in found.budgets if not b.refused]
+    freedom = max(1, len(rows) - law.form.size)
+    scatter = 1.4826 * float(np.median(np.abs(law.residuals))) * np.sqrt(len(rows) / freedom)
+    wider = max(1.0, scatter / max(found.noise, 1e-12)) if scatter > 1e-9 else 1.0
+    v = law.log(x) + wider * found.noise_draws
+    theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
+    split = optimum(law, theta, np.log(kept), found.cost, found.level)
+    return Surface(law, split, agreement(found.allocation.size, split.size))
+
+
+def optimum(law: Fit, theta: Array, c: Array, cost: Cost, level: float) -> Allocation:
+    """The best split at budgets ln C [K] under the measured ``cost`` of a sample, with draws theta [B, p]."""
+    n = np.linspace(cost.n[0] - BEYOND, cost.n[-1] + BEYOND, GRID)
+    each = [_lowest(law, np.concatenate([law.theta[None], theta]), n, budget, cost) for budget in c]
+    sizes, logs = (np.stack([e[i] for e in each], axis=1) for i in (0, 1))
+    if not np.all((sizes[0] > n[1]) & (sizes[0] < n[-2])):
+        raise BadInput(
+            f"The law {law.form.name} has no best model size within a factor of {np.exp(BEYOND):.0f} of those run: "
+            "its two terms do not balance there."
+        )
+    return allocation(c, sizes[0], sizes[1:], logs[0], logs[1:], cost, level)
+
+
+def _lowest(law: Fit, theta: Array, n: Array, budget: float, cost: Cost) -> tuple[Array, Array]:
+    """ln N* and ln L* of each draw [B] at one ln C: ever finer grids about the lowest point, then their vertex."""
+    grid = np.broadcast_to(n, (len(theta), len(n)))
+    for _ in range(ROUNDS):
+        near, _ = _three(grid, _along(law, theta, grid, budget, cost))
+        grid = near[:, :1] + (near[:, 2:] - near[:, :1]) * np.linspace(0.0, 1.0, FINER)
+    near, v = _three(grid, _along(law, theta, grid, budget, cost))
+    left, middle, right = v.T
+    bend = np.maximum(left - 2 * middle + right, 1e-300)
+    shift = np.clip((left - right) / (2 * bend), -1.0, 1.0)
+    return near[:, 1] + shift * (near[:, 2] - near[:, 1]), middle - (left - right) ** 2 / (8 * bend)
+
+
+def _along(law: Fit, theta: Array, n: Array, budget: float, cost: Cost) -> Array:
+    """ln L at ln N [B, g], with the samples that the budget leaves."""
+    u = np.stack([n, budget - cost(n)], axis=-1) - law.centre
+    return law.form.log(theta, u)[0] + law.offset
+
+
+def _three(grid: Array, v: Array) -> tuple[Array, Array]:
+    """The lowest point of each row and its neighbours: places and values, [B, 3]."""
+    at = np.clip(v.argmin(1), 1, grid.shape[1] - 2)[:, None] + np.arange(-1, 2)
+    return np.take_along_axis(grid, at, axis=1), np.take_along_axis(v, at, axis=1)
