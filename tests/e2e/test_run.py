@@ -286,7 +286,7 @@ def test_a_study_that_grows_is_killed_and_continues_to_its_page(tmp_path: Path) 
     """Real trainings; whatever it finds, it keeps to its budget, repeats nothing, and says why it stopped."""
     words = [*STUDY[:4], "study.name=grown", "track=off", "data.fractal.classes=8", "data.fractal.per_class=40"]
     words += ["study.budgets=[640,1280,2560,5120]", "placement.cpus=2"]
-    words += ["study.adaptive.budget=6e11", "study.adaptive.least=0", "study.adaptive.reach=2"]
+    words += ["study.adaptive.budget=3e11", "study.adaptive.least=0", "study.adaptive.reach=2"]
     first = subprocess.Popen(
         [sys.executable, "-m", "pipeline", "run", *words],
         cwd=tmp_path,
