@@ -18,35 +18,44 @@ from benchmarks.table import show
 from pipeline.laws.design import Candidate, Side, propose
 from pipeline.laws.fit import Fit, fit, nearby
 
-STUDIES = 150
+STUDIES = 100
 ROUNDS = 3
 PILOT = np.geomspace(1e4, 1e5, 5)
 LARGEST = 1e7
 ANYWHERE = (2e5, 5e6)
 """Between the pilot and the end of the grid, with a factor of two to either side; even in the logarithm."""
-CASES: list[tuple[str, float | None, float, float]] = [
-    ("crosses anywhere", None, 0.02, 1.0),
-    ("anywhere, noisy", None, 0.04, 1.0),
-    ("anywhere, shared trunks", None, 0.02, 0.2),
-    ("crosses early", 3e5, 0.02, 1.0),
-    ("crosses midway", 1e6, 0.02, 1.0),
-    ("crosses late", 3e6, 0.02, 1.0),
+Laws = tuple[tuple[float, float], tuple[float, float]]
+"""Floor and exponent of a, ahead after the crossing, and of b; both are ``HEIGHT`` there."""
+HEIGHT = 0.2
+PLAIN: Laws = ((0.03, 0.5), (0.03, 0.3))
+FLAT: Laws = ((0.02, 0.35), (0.08, 0.35))
+STEEP: Laws = ((0.05, 0.6), (0.08, 0.3))
+CASES: list[tuple[str, Laws, float | None, float, float]] = [
+    ("crosses anywhere", PLAIN, None, 0.02, 1.0),
+    ("anywhere, noisy", PLAIN, None, 0.04, 1.0),
+    ("anywhere, floors apart", FLAT, None, 0.02, 1.0),
+    ("anywhere, steep", STEEP, None, 0.02, 1.0),
+    ("anywhere, shared trunks", PLAIN, None, 0.02, 0.2),
+    ("crosses early", PLAIN, 3e5, 0.02, 1.0),
+    ("crosses midway", PLAIN, 1e6, 0.02, 1.0),
+    ("crosses late", PLAIN, 3e6, 0.02, 1.0),
 ]
-"""Name, x* or None for anywhere, standard deviation of ln y, share of a trial that a longer one of its seed leaves."""
+"""Name, laws, x* or None for anywhere, standard deviation of ln y, share of a trial that a longer one of its seed
+leaves to pay."""
 GRID = 6
 """Places of each family in the even grid."""
 SEEDS = 3
 
 
-def truth(family: str, x: np.ndarray, at: float) -> np.ndarray:
-    """ln y: b is better before ``at`` and has the smaller exponent."""
-    floor, exponent = (0.08, 0.45) if family == "a" else (0.10, 0.25)
-    height = 0.20 + 0.05 * np.log10(at / 1e6)
-    return np.log(floor + (height + 0.02 if family == "a" else height) * (x / at) ** -exponent)
+def truth(law: tuple[float, float], x: np.ndarray, at: float) -> np.ndarray:
+    """ln y."""
+    floor, exponent = law
+    return np.log(floor + (HEIGHT - floor) * (x / at) ** -exponent)
 
 
 class Study:
-    def __init__(self, at: float, noise: float, seed: int) -> None:
+    def __init__(self, at: float, noise: float, seed: int, laws: Laws = PLAIN) -> None:
+        self.laws = dict(zip("ab", laws, strict=True))
         self.at, self.noise, self.random = at, noise, np.random.Generator(np.random.Philox(key=[seed, 3]))
         self.x: dict[str, list[float]] = {"a": [], "b": []}
         self.v: dict[str, list[float]] = {"a": [], "b": []}
@@ -56,7 +65,7 @@ class Study:
 
     def run(self, family: str, x: float) -> None:
         self.x[family].append(x)
-        value = truth(family, np.array([x]), self.at)[0] + self.noise * self.random.standard_normal()
+        value = truth(self.laws[family], np.array([x]), self.at)[0] + self.noise * self.random.standard_normal()
         self.v[family].append(float(value))
 
     def law(self, family: str) -> Fit:
@@ -114,12 +123,12 @@ def spread(values: Sequence[float]) -> float:
     return float((hi - lo) / 2) ** 2
 
 
-def case(name: str, at: float | None, noise: float, own: float, studies: int = STUDIES) -> list[str]:
+def case(name: str, laws: Laws, at: float | None, noise: float, own: float, studies: int = STUDIES) -> list[str]:
     random = np.random.Generator(np.random.Philox(key=[1, 5]))
     grid, plan, costs = [], [], []
     for seed in range(studies):
         place = at or float(np.exp(random.uniform(*np.log(ANYWHERE))))
-        one, other = Study(place, noise, seed), Study(place, noise, seed + 10_000)
+        one, other = Study(place, noise, seed, laws), Study(place, noise, seed + 10_000, laws)
         budget = even(one, own)
         costs.append(planned(other, budget, own) / budget)
         grid.append(one.crossing() - np.log10(place))

@@ -8,7 +8,6 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.laws.analysis import Analysis, analyse, points_from_rows
-from pipeline.laws.law import Family, make_law
 from pipeline.ledger import Ledger
 from pipeline.manifest import StudyManifest
 from pipeline.record import Record, chain
@@ -32,13 +31,6 @@ def fit_laws(store: Store, manifest: StudyManifest) -> Analysis:
     analysis = analyse(points_from_rows(rows, manifest.metric), metric=manifest.metric)
     store.put(f"studies/{manifest.name}/laws.json", analysis.to_json().encode())
     return analysis
-
-
-def family_laws(rows: list[dict[str, Any]], metric: str, axis: str) -> list[Family]:
-    """The law of every family on one axis with its draws, for questions that go on from there."""
-    points = points_from_rows(rows, metric).points.get(axis, [])
-    families = sorted({p.family for p in points})
-    return [make_law(f, axis, metric, [p for p in points if p.family == f]) for f in families]
 
 
 def write_report(store: Store, manifest: StudyManifest, analysis: Analysis) -> str:

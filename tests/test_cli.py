@@ -50,6 +50,13 @@ def test_plan_lists_pre_trainings_where_they_are_few_or_asked_for(tmp_path: Path
     assert "vit_pico" in crossover("plan", *SMALL, cwd=tmp_path).stdout
 
 
+def test_next_before_anything_ran_prints_power_a_first_batch_and_the_command(tmp_path: Path) -> None:
+    told = crossover("next", "study=quickstart", "budget=3e12", cwd=tmp_path).stdout
+    assert "if they cross at" in told and "Next trials of quickstart, in compute" in told
+    assert "crossover run study=quickstart" in told and "'+study.sweeps.next0={archs:[" in told
+    assert not list(tmp_path.iterdir()), "it launches and writes nothing"
+
+
 @pytest.mark.parametrize(("cap", "value"), [("max_flops", 1e6), ("max_hours", 1e-9)])
 def test_over_a_cap_nothing_is_launched(tmp_path: Path, cap: str, value: float) -> None:
     for verb in ("plan", "run"):
@@ -72,6 +79,11 @@ def test_over_a_cap_nothing_is_launched(tmp_path: Path, cap: str, value: float) 
         (["run", "study=cifar10", "data.cifar10.path=/does/not/exist"], "does not exist"),
         (["plan", *SMALL, "placement.store=nonsense://x"], "cannot be opened"),
         (["report", "study=quickstart"], "no study 'quickstart'"),
+        (["next", "study=quickstart"], "Say how many FLOPs"),
+        (["next", "study=quickstart", "budget=3x"], "budget=3x is no number of FLOPs"),
+        (["next", "study=quickstart", "budget=-3e15"], "must be a positive number of FLOPs"),
+        (["next", *SMALL, "budget=1e12"], "the study has vit only"),
+        (["run", "study=adaptive", "study.adaptive.width=-1"], "study.adaptive.width must be"),
         (["why"], "which trial"),
         (["why", "abc"], "No trial"),
         (["plan", "--conf", "/does/not/exist"], "is not a folder"),

@@ -280,3 +280,38 @@ def test_a_gang_of_two_workers_finishes_and_continues(tmp_path: Path) -> None:
     assert all(r.outcome.value == "done" for r in results)
     assert {r.cost["workers"] for r in results} == {2}
     assert not list((tmp_path / "runs" / "progress").glob("*.json"))
+
+
+def test_a_study_that_grows_is_killed_and_continues_to_its_page(tmp_path: Path) -> None:
+    """Real trainings; whatever it finds, it keeps to its budget, repeats nothing, and says why it stopped."""
+    words = [*STUDY[:4], "study.name=grown", "track=off", "data.fractal.classes=8", "data.fractal.per_class=40"]
+    words += ["study.budgets=[640,1280,2560,5120]", "placement.cpus=2"]
+    words += ["study.adaptive.budget=3e11", "study.adaptive.least=0", "study.adaptive.reach=2"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    STARTED.append(first)
+    ledger = Ledger(Store(str(tmp_path / "runs")))
+    deadline = time.monotonic() + 240
+    while len(ledger.known()) < 9 and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=120)
+    before = {r.digest: r.to_json() for r in ledger.results()}
+    again = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Stopped: " in again.stdout
+    after = {r.digest: r.to_json() for r in ledger.results()}
+    assert len(after) > 8 and {d: after[d] for d in before} == before
+    assert (tmp_path / "runs/studies/grown/report.html").exists()
