@@ -6,10 +6,12 @@ wandb raises; ``pipeline.track`` is where it stops.
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,7 @@ def replace_service(service: int) -> None:
     if service != process.service:
         return
     process.service += 1
+    logging.getLogger("asyncio").addFilter(is_news)
     ending = threading.Thread(target=_teardown, daemon=True)  # wandb waits for its core without a limit
     ending.start()
     ending.join(TEARDOWN_SECONDS)
@@ -95,6 +98,14 @@ def replace_service(service: int) -> None:
 def _teardown() -> None:
     with contextlib.suppress(Exception):  # of a core that is dead already
         _import_wandb().teardown()
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether asyncio has more to report than that wandb's connection to a core that died is gone."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, ConnectionError):
+        return True
+    return not any("wandb" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
 
 
 def drop_empty(fragments: list[Path]) -> list[Path]:

@@ -1,5 +1,6 @@
 """The W&B mirror against real wandb processes and a real server on loopback."""
 
+import logging
 import os
 import shutil
 import signal
@@ -226,6 +227,20 @@ def test_killed_core_is_replaced_and_no_row_is_lost(server: WandbStub, tmp_path:
 
 def test_core_that_always_dies_is_given_up(server: WandbStub, tmp_path: Path) -> None:
     in_child("core_always_dies", tmp_path)
+
+
+def test_only_the_lost_connection_of_wandb_is_no_news(tmp_path: Path) -> None:
+    for folder, error, news in (
+        ("wandb", "ConnectionResetError", False),
+        ("wandb", "ValueError", True),
+        ("other", "ConnectionResetError", True),
+    ):
+        try:
+            exec(compile(f"raise {error}('x')", str(tmp_path / folder / "client.py"), "exec"))
+        except (ConnectionError, ValueError):
+            record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "Future", None, sys.exc_info())
+        assert service.is_news(record) is news
+    assert service.is_news(logging.LogRecord("asyncio", logging.ERROR, "", 0, "Slow", None, None))
 
 
 @pytest.mark.slow
