@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.laws import wording
+from pipeline.laws import telling, wording
 from pipeline.laws.crossover import Crossing
 from pipeline.laws.law import Law
 from pipeline.laws.points import AXES
@@ -58,9 +58,7 @@ def _part(c: Crossing) -> str:
     """One axis in a clause: the answer, and how sure."""
     a, b = wording.family(c.a), wording.family(c.b)
     if c.answer == "crosses" and c.x and c.lo and c.hi:
-        of = " of training" if c.axis == "compute" else ""
-        interval = f"{wording.level(c.level)} interval {wording.span(c.axis, c.x, c.lo, c.hi)}"
-        return f"{a} overtakes {b} at {wording.place(c.axis, c.x)}{of} ({interval})"
+        return f"{a} overtakes {b} at {telling.where(c)}"
     if c.probability_in_range is None or not (c.range_lo and c.range_hi) or not c.leads:
         why = c.sentence.split(", because ", 1)[-1].rstrip(".")
         return f"{_along(c.axis)} the data cannot tell whether {a} and {b} cross, because {why}"

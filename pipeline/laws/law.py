@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from pipeline.laws.frontier import frontier
 from pipeline.laws.measured import Measured, measured
 from pipeline.laws.noise import Noise, measure
 from pipeline.laws.points import Cell, Point, cells_of, screen
+from pipeline.laws.posterior import HORIZON
+from pipeline.laws.reach import Reach, reach
+from pipeline.laws.sample import Sample
+from pipeline.laws.spread import of_noise
 
 LEVEL = 0.9
 GRID = 60
@@ -20,6 +25,8 @@ BEYOND = 3.0
 """The band is drawn this factor past the last point, so that the reader sees how fast it widens."""
 FURTHEST = 200.0
 """In ln y. Draws that say more than this past the last point are shown as this."""
+NEARER, PROFILED = 10.0, 97
+"""How far below the first point a law is asked, as a factor, and at how many places its profile is followed."""
 BEHIND = "behind the family's best architecture at that place"
 
 
@@ -65,6 +72,8 @@ class Fitted:
     noise: Noise
     cells: tuple[Cell, ...]
     """On the frontier, ordered by x: what was fitted."""
+    furthest: float = 1.0
+    """x of the last point of any family on the axis."""
 
     def curves(self, x: Array) -> Array:
         """ln y of every draw at x [n]: [B, n]."""
@@ -72,6 +81,22 @@ class Fitted:
 
     def middle(self, x: Array) -> Array:
         return self.fit.log(x)
+
+    def reach(self, x: Array) -> Reach:
+        """How far the law can bend at x [n], by the scatter of its points, of seeds and of whole runs."""
+        grid, known = self._profile
+        return known.along(grid, np.log(x), self.fit.log(x)[None])
+
+    @cached_property
+    def _profile(self) -> tuple[Array, Reach]:
+        """ln x [k], as far as anything is asked, and the reach there."""
+        found, seeds = self.fit, np.array([float(len(c.runs)) for c in self.cells])
+        x, y, archs = zip(*((c.x, np.exp(c.value), c.arch) for c in self.cells), strict=True)
+        sample = Sample.of(found, x, y, archs, weights=seeds)
+        grid = np.linspace(np.log(x[0] / NEARER), np.log(max(x[-1], self.furthest) * HORIZON), PROFILED)
+        at = grid[:, None] - found.centre
+        known = of_noise(sample, found.form.log(sample.theta, at)[1], self.noise, sample.w * seeds.mean())
+        return grid, reach(sample, at, found.offset, known)
 
 
 @dataclass(frozen=True)
@@ -94,12 +119,12 @@ def make_law(
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
-    reach: float = 1.0,
+    furthest: float = 1.0,
 ) -> Family:
     """The law of one family on one axis.
 
     Without ``form``: a power law with floor where there are places enough, else a power law, else it is refused. The
-    band reaches to ``BEYOND`` times the last point or to ``reach``, whichever is further.
+    band reaches to ``BEYOND`` times the last point or to ``furthest``, whichever is further.
     """
     usable, excluded = screen(points)
     left_out = [{"run": p.run, "reason": p.excluded} for p in excluded]
@@ -126,10 +151,10 @@ def make_law(
     residuals[kept] = found.residuals
     noise = measure(cells, residuals, kept, chosen.size)
     drawn = bootstrap(found, edge, kept, noise, draws, seed, key)
-    _describe(law, found, noise, drawn, form, reach)
+    _describe(law, found, noise, drawn, form, furthest)
     law.holdout, held_note = hold_out(on, chosen.name, law, draws, seed)
     law.notes += [held_note] if held_note else []
-    return Family(law, Fitted(found, drawn, noise, tuple(on)), measured(edge, noise, draws, seed, key))
+    return Family(law, Fitted(found, drawn, noise, tuple(on), furthest), measured(edge, noise, draws, seed, key))
 
 
 def choose(x: list[float], form: str = "") -> tuple[Form | None, str]:
@@ -180,7 +205,7 @@ def _fit(cells: list[Cell], form: str) -> Fit:
     return fit([c.x for c in cells], np.exp([c.value for c in cells]), form, runs)
 
 
-def _describe(law: Law, found: Fit, noise: Noise, drawn: Draws, asked: str, reach: float) -> None:
+def _describe(law: Law, found: Fit, noise: Noise, drawn: Draws, asked: str, furthest: float) -> None:
     law.form, law.params, law.status = found.form.name, found.params, found.status
     ends = np.quantile(found.form.natural(drawn.theta, found.centre, found.offset), _tails(law.level), axis=0)
     names = found.form.parameters
@@ -188,7 +213,7 @@ def _describe(law: Law, found: Fit, noise: Noise, drawn: Draws, asked: str, reac
     law.delta, law.starts, law.noise = found.delta, found.starts, noise.point
     law.condition = found.condition if np.isfinite(found.condition) else None
     first, last = law.x_min or 1.0, law.x_max or 1.0
-    x = np.geomspace(first, max(last * BEYOND, reach), GRID)
+    x = np.geomspace(first, max(last * BEYOND, furthest), GRID)
     lo, hi = np.quantile(found.log(x, drawn.theta), _tails(law.level), axis=0)
     mid = found.log(x)
     curves = {"lo": np.minimum(lo, mid), "mid": mid, "hi": np.maximum(hi, mid)}

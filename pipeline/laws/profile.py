@@ -25,17 +25,24 @@ NEAR = 1e-3
 
 def limits(sample: Sample, at: Array, level: float) -> tuple[Array, Array, Spread]:
     """Profile interval of ln y - offset at ``at`` [k, d] (coordinates of u): lo and hi [S, k], and the spread."""
-    value, gradient = sample.form.log(sample.theta, at)
-    known = spread(sample, gradient)
-    rise = quantile(known.dof, level) ** 2 * known.variance / known.unit
-    studies, places = value.shape
+    known = spread(sample, sample.form.log(sample.theta, at)[1])
+    lo, hi = reached(sample, at, known, quantile(known.dof, level)[None])
+    return lo[0], hi[0], known
+
+
+def reached(sample: Sample, at: Array, known: Spread, deviations: Array) -> tuple[Array, Array]:
+    """Lowest and highest ln y - offset [q, S, k] within so many standard deviations [q, S, k] of ``known``."""
+    places, shape = len(at), (2, *deviations.shape)
+    rise = np.broadcast_to(deviations**2 * known.variance / known.unit, shape)
+    side = np.broadcast_to(np.array([-1.0, 1.0])[:, None, None, None], shape)
+    study, column = (np.broadcast_to(i, shape).ravel() for i in np.indices(shape[2:]))
     u = np.concatenate([np.broadcast_to(sample.u, (places, *sample.u.shape)), at[:, None]], axis=1)
-    index, column = np.divmod(np.arange(studies * places), places)
     start = _Start(
-        sample.form, u[column], sample.v[index], sample.w, sample.theta[index], sample.delta[index], sample.over
+        sample.form, u[column], sample.v[study], sample.w, sample.theta[study], sample.delta[study], sample.over
     )
-    ends = [_end(start, rise.ravel(), known.unit.ravel(), side).reshape(value.shape) for side in (-1.0, 1.0)]
-    return ends[0], ends[1], known
+    unit = np.broadcast_to(known.unit, shape)
+    lo, hi = _end(start, rise.ravel(), unit.ravel(), side.ravel()).reshape(shape)
+    return lo, hi
 
 
 def parameters(sample: Sample, centre: Array, offset: float, level: float) -> dict[str, tuple[float, float]]:
@@ -82,7 +89,7 @@ class _Start:
     over: float
 
 
-def _end(start: _Start, rise: Array, unit: Array, side: float) -> Array:
+def _end(start: _Start, rise: Array, unit: Array, side: float | Array) -> Array:
     """The quantity [B] where twice the loss has risen by ``rise`` [B], or as far as the bounds of theta let it."""
     now = start.form.log(start.theta, start.u)[0]
     value, least = now[:, -1], _loss(start, now)

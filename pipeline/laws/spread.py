@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.laws.forms import Array
+from pipeline.laws.noise import Noise
 from pipeline.laws.sample import Sample
 
 SMALL = 1e-8
 """Share of a residual that the fit leaves free, below which the points say nothing of the noise."""
 FARTHEST = 3.0
 """Deltas (four standard deviations) beyond which a residual counts as this far when the noise is measured."""
+EFFICIENCY = 0.95
+"""Of Huber's loss under Gaussian noise (Huber 1981, section 4.5)."""
 STEPS = 30
 STEEPEST = 3.0
 """Of the logarithm of the noise's variance, over one standard deviation of scale."""
@@ -53,6 +56,26 @@ def spread(sample: Sample, gradient: Array) -> Spread:
     else:
         variance, dof = _robust(sample, residual, basis, basis @ direction, per_noise)
     return Spread(variance, dof, per_noise / flat[:, None], noise, noise_dof, trend)
+
+
+def of_noise(sample: Sample, gradient: Array, noise: Noise, seeds: Array) -> Spread:
+    """The same where the noise is known from more than these points, which are means over ``seeds`` [n] runs.
+
+    The weights are those counts; ``sample.clusters.run`` names the arch of each point, whose places move together.
+    """
+    _, flat, basis, direction = _linear(sample, gradient)
+    along, per_noise = basis @ direction * np.sqrt(sample.w)[:, None], (direction**2).sum(1)
+    own = noise.point**2 / seeds.mean() * per_noise / EFFICIENCY
+    shifts = np.zeros_like(own)
+    for arch in range(len(sample.clusters.runs)):
+        mine = sample.clusters.run == arch
+        shifts += along[:, mine].sum(1) ** 2 * noise.shift**2 / seeds[mine].max()
+    variance = own + shifts
+    apart = own**2 / noise.dof + shifts**2 / max(1, noise.shift_dof)
+    dof = np.where(apart > 0, variance**2 / np.maximum(apart, 1e-300), noise.dof)
+    size = np.array([float(np.hypot(noise.point, noise.shift))])
+    even = Trend(np.zeros((1, 1)), np.ones((1, 1)), sample.u)
+    return Spread(variance, dof, per_noise / flat[:, None], size, dof[:, 0], even)
 
 
 @dataclass(frozen=True)
