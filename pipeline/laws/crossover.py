@@ -15,7 +15,7 @@ from pipeline.laws.law import Family, Fitted
 from pipeline.laws.measured import Measured
 from pipeline.laws.multiplier import multiplier
 from pipeline.laws.posterior import HORIZON, Posterior, Span, middle
-from pipeline.laws.reach import below
+from pipeline.laws.reach import mixed_below
 
 NARROWEST = 1.05
 """A common stretch shorter than this factor is none."""
@@ -112,7 +112,7 @@ def _sides(a: Family, b: Family) -> tuple[Fitted, Fitted] | tuple[Measured, Meas
 def _posteriors(span: Span, a: Fitted | Measured, b: Fitted | Measured) -> tuple[Posterior, Posterior]:
     """Of a passing b, and of b passing a."""
     if isinstance(a, Fitted) and isinstance(b, Fitted):
-        p = below(a.reach(span.x), b.reach(span.x))[0]
+        p = mixed_below(a, b, span.x)
         return Posterior.of(span, p), Posterior.of(span, 1.0 - p)
     gap = a.curves(span.x) - b.curves(span.x)
     return Posterior.of_draws(span, gap), Posterior.of_draws(span, -gap)
@@ -142,15 +142,11 @@ def _judge(found: Crossing, span: Span, sides: tuple[Fitted | Measured, Fitted |
 def _ratio(found: Crossing, a: Family, b: Family) -> None:
     """Compute that one needs over that of the other, at the best metric that both reach."""
     first, second = (a, b) if found.a == a.law.family else (b, a)
-    if not (first.fitted and second.fitted and first.law.x_min and second.law.x_min):
+    if not (first.fitted and second.fitted):
         return
-    ends = [(one.law.x_min or 0.0, one.law.x_max or 0.0) for one in (first, second)]
-    sides = (first.fitted, second.fitted)
-    at = max(float(one.middle(np.array([end]))[0]) for one, (_, end) in zip(sides, ends, strict=True))
-    if any(float(one.middle(np.array([begin]))[0]) < at for one, (begin, _) in zip(sides, ends, strict=True)):
-        return  # one family starts out better than the other ever gets: any ratio would be extrapolation
-    ratio = multiplier((first.fitted.reach, second.fitted.reach), (ends[0], ends[1]), at, found.level)
-    if ratio:
-        found.ratio, found.ratio_lo, found.ratio_hi = ratio
-        found.ratio_at = float(np.exp(at))
+    ranges = tuple((one.law.x_min or 0.0, one.law.x_max or 0.0) for one in (first, second))
+    known = multiplier(first.fitted, second.fitted, ranges, found.level)
+    if known:
+        found.ratio, found.ratio_lo, found.ratio_hi = known.ratio, known.lo, known.hi
+        found.ratio_at = float(np.exp(known.at))
         found.ratio_sentence = telling.ratio(found, first.law.metric)

@@ -102,10 +102,15 @@ class Passing:
     probability_ever: float
     """Within the range searched, extrapolation included."""
     leads: dict[str, float]
-    """Share of draws in which each leads all along the range both were measured in."""
+    """Probability that each leads all along the range both were measured in."""
     measured: tuple[float, float]
     search: tuple[float, float]
     sentence: str
+    ratio: float | None = None
+    """x of ``a`` over x of ``b`` at equal y ``ratio_at``, the best that both reach in their own range."""
+    ratio_lo: float | None = None
+    ratio_hi: float | None = None
+    ratio_at: float | None = None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from pipeline.laws.fit import Fit, fit
 from pipeline.laws.forms import Array, Form, form_named
 from pipeline.laws.interval import intervals, parameter_intervals
 from pipeline.laws.points import distinct
+from pipeline.laws.reach import Reach, reach
 from pipeline.laws.resample import Resample, resample
+from pipeline.laws.sample import Sample
 from pipeline.laws.settings import ENSEMBLE, Settings
 from pipeline.laws.table import Table
 
+LEAST_WEIGHT = 0.01
+"""A form that weighs less takes no part in a crossover."""
 SCREEN = "power_floor"
 """The form about which diverged points are looked for where several are fitted."""
 
@@ -53,6 +58,35 @@ class Sampled:
     choice: np.ndarray
     """Which of the fits draw b is of, [B]: each as often as it weighs."""
     top: float
+    grid: Array
+    """ln x at which profiles are followed, [g]."""
+    samples: tuple[Sample | None, ...]
+    """Each fit with its points; None of one that weighs too little to matter."""
+
+    def middle(self, x: Array) -> Array:
+        """ln y of the law at x [n]."""
+        return self.curves(x)[0]
+
+    def mixture(self, x: Array) -> list[tuple[float, Reach]]:
+        """Weight and reach of each fit at x [n]."""
+        profiles = [
+            (weight, found, known)
+            for weight, found, known in zip(self.weights, self.fits, self._profiles, strict=True)
+            if known
+        ]
+        total = sum(weight for weight, *_ in profiles)
+        return [
+            (float(weight / total), known.along(self.grid, np.log(x), found.log(x)[None]))
+            for weight, found, known in profiles
+        ]
+
+    @cached_property
+    def _profiles(self) -> list[Reach | None]:
+        out: list[Reach | None] = []
+        for found, sample in zip(self.fits, self.samples, strict=True):
+            at = self.grid[:, None] - found.centre
+            out.append(reach(sample, at, found.offset) if sample else None)
+        return out
 
     def curves(self, x: Array) -> Array:
         """ln y of the law and of its draws at x [n] or [n, d]: [1 + B, n]."""
@@ -65,8 +99,8 @@ class Sampled:
         return np.minimum(out, np.log(self.top))
 
 
-def group_law(data: Table, group: str, settings: Settings) -> tuple[GroupLaw, Sampled]:
-    """Raises BadInput for a group that cannot be fitted."""
+def group_law(data: Table, group: str, settings: Settings, grid: Array) -> tuple[GroupLaw, Sampled]:
+    """``grid``: ln x at which the law may be compared with others. Raises BadInput for one that cannot be fitted."""
     mine = data.group == group
     points, law = _points(data, mine), GroupLaw(group, settings.form, "refused")
     form = None if settings.form == ENSEMBLE else form_named(settings.form)
@@ -75,7 +109,7 @@ def group_law(data: Table, group: str, settings: Settings) -> tuple[GroupLaw, Sa
     listed = _list(data, mine, points, form or form_named(SCREEN), law)
     law.points, law.places, law.runs = len(points.y), distinct(points.x), len(set(data.run[mine].tolist()))
     law.x_min, law.x_max = points.x.min(0).tolist(), points.x.max(0).tolist()
-    sampled = _one(points, form, settings, law) if form else _several(points, listed, settings, law)
+    sampled = _one(points, form, settings, law, grid) if form else _several(points, listed, settings, law, grid)
     if data.kind == "loss" and _rises(points):
         law.notes.append(
             f"{data.columns.y} rises with {data.columns.x[0]}, and laws fall: if higher is better, say --kind accuracy."
@@ -113,7 +147,7 @@ def _list(data: Table, mine: np.ndarray, points: Points, form: Form, law: GroupL
     return found.listed
 
 
-def _one(points: Points, form: Form, settings: Settings, law: GroupLaw) -> Sampled:
+def _one(points: Points, form: Form, settings: Settings, law: GroupLaw, grid: Array) -> Sampled:
     x, y, over, level = points.x, points.y, settings.over, settings.level
     found = fit(x, y, form, points.weights, settings.delta, over, settings.seed)
     drawn = _draws(found, points, settings)
@@ -130,10 +164,12 @@ def _one(points: Points, form: Form, settings: Settings, law: GroupLaw) -> Sampl
     law.notes += ends.notes
     values = np.stack([ends.mean, ends.lo, ends.hi, ends.new_lo, ends.new_hi])[:, : len(asked)]
     law.predictions = _predictions(asked, values, x, settings)
-    return Sampled((found,), np.ones(1), (drawn.theta,), np.zeros(settings.draws, dtype=int), settings.top)
+    choice = np.zeros(settings.draws, dtype=int)
+    samples = (_sample(found, points, settings),)
+    return Sampled((found,), np.ones(1), (drawn.theta,), choice, settings.top, grid, samples)
 
 
-def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupLaw) -> Sampled:
+def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupLaw, grid: Array) -> Sampled:
     """The ensemble. What has diverged takes no part, for the evidence for a form counts every residual in full."""
     sound = points.only(~listed)
     mean = ensemble(sound.x[:, 0], sound.y, weights=sound.weights, delta=settings.delta, seed=settings.seed)
@@ -144,7 +180,9 @@ def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupL
         law.method = f"{drawn.method} bootstrap and choice of form" if drawn else law.method
         draws.append(drawn.theta if drawn else np.empty((0, found.form.size)))
         law.forms.append(_described(found, float(weight), _spans(found, draws[-1], settings.level) if drawn else {}))
-    sampled = Sampled(mean.fits, mean.weights, tuple(draws), choice, settings.top)
+    heavy = mean.weights >= LEAST_WEIGHT
+    samples = tuple(_sample(f, sound, settings) if h else None for f, h in zip(mean.fits, heavy, strict=True))
+    sampled = Sampled(mean.fits, mean.weights, tuple(draws), choice, settings.top, grid, samples)
     law.left_out = dict(mean.left_out)
     heaviest = mean.fits[int(mean.weights.argmax())]
     law.status = heaviest.status
@@ -152,6 +190,12 @@ def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupL
     asked = settings.places(1)
     law.predictions = _predictions(asked, _mixture(sampled.curves(asked), law.noise, settings), points.x, settings)
     return sampled
+
+
+def _sample(found: Fit, points: Points, settings: Settings) -> Sample:
+    """One configuration alone cannot be counted: its points then stand for runs."""
+    sample = Sample.of(found, points.x, points.y, over=settings.over, **points.clusters())
+    return sample if sample.clusters.count > 1 else sample.apart()
 
 
 def _draws(found: Fit, points: Points, settings: Settings) -> Resample:

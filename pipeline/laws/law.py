@@ -12,6 +12,7 @@ from pipeline.laws.fit import Fit, fit, shortage
 from pipeline.laws.forms import FORMS, Array, Form
 from pipeline.laws.frontier import frontier
 from pipeline.laws.measured import Measured, measured
+from pipeline.laws.multiplier import NEARER
 from pipeline.laws.noise import Noise, measure
 from pipeline.laws.points import Cell, Point, cells_of, screen
 from pipeline.laws.posterior import HORIZON
@@ -25,8 +26,8 @@ BEYOND = 3.0
 """The band is drawn this factor past the last point, so that the reader sees how fast it widens."""
 FURTHEST = 200.0
 """In ln y. Draws that say more than this past the last point are shown as this."""
-NEARER, PROFILED = 10.0, 97
-"""How far below the first point a law is asked, as a factor, and at how many places its profile is followed."""
+PROFILED = 97
+"""Places at which a law's profile is followed; straight between them."""
 BEHIND = "behind the family's best architecture at that place"
 
 
@@ -82,10 +83,10 @@ class Fitted:
     def middle(self, x: Array) -> Array:
         return self.fit.log(x)
 
-    def reach(self, x: Array) -> Reach:
+    def mixture(self, x: Array) -> tuple[tuple[float, Reach]]:
         """How far the law can bend at x [n], by the scatter of its points, of seeds and of whole runs."""
         grid, known = self._profile
-        return known.along(grid, np.log(x), self.fit.log(x)[None])
+        return ((1.0, known.along(grid, np.log(x), self.fit.log(x)[None])),)
 
     @cached_property
     def _profile(self) -> tuple[Array, Reach]:

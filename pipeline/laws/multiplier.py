@@ -1,78 +1,105 @@
-"""Multiplier: how many times the compute of b family a needs to reach the same metric, with an interval.
+"""Multiplier: how many times the x of b (its compute) a needs to reach the same metric, with an interval.
 
 By profile: a ratio is as likely as the least strain under which a reaches the metric at ratio x and b at x.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from pipeline.laws.forms import Array
 from pipeline.laws.posterior import HORIZON
-from pipeline.laws.reach import Reach, strain_to
+from pipeline.laws.reach import Curve, Reach, strain_to
 
-PLACES, FINE, RATIOS = 97, 601, 401
 NEARER = 10.0
 """How far below its first point a law is asked, as a factor."""
-WIDEST = 60.0
-"""In ln ratio; beyond it an end is not bounded."""
-Reaches = Callable[[Array], Reach]
-"""x [n] -> how far the law can bend there."""
+PLACES, RATIOS = 601, 401
+BOTH = 1e-6
+"""Share of the evidence under which a pair of forms is left out."""
 
 
-def multiplier(
-    sides: tuple[Reaches, Reaches], ranges: tuple[tuple[float, float], ...], level_at: float, level: float
-) -> tuple[float, float | None, float | None] | None:
-    """(ratio, lo, hi) of x_a / x_b where the laws reach ln y = ``level_at``; None where one never does.
+@dataclass(frozen=True)
+class Multiplier:
+    ratio: float
+    """x of a over x of b."""
+    lo: float | None
+    hi: float | None
+    """None where that end lies past what was searched."""
+    at: float
+    """ln y: the best that both laws reach in their own range."""
 
-    ``ranges``: first and last x of each law. An end is None where it lies past what was searched, from
-    ``NEARER`` times below the first place to ``HORIZON`` times past the last.
+
+def multiplier(a: Curve, b: Curve, ranges: tuple[tuple[float, float], ...], level: float) -> Multiplier | None:
+    """``ranges``: first and last x of each law, searched from ``NEARER`` times below to ``HORIZON`` times past.
+
+    None where one starts out better than the other ever gets (any ratio would be extrapolation), or never gets there.
     """
+    curves = (a, b)
+    ends = [curve.middle(np.array(span)) for curve, span in zip(curves, ranges, strict=True)]
+    at = float(max(end[1] for end in ends))
+    if any(end[0] < at for end in ends):
+        return None
     grids = [np.linspace(np.log(lo / NEARER), np.log(hi * HORIZON), PLACES) for lo, hi in ranges]
-    reaches = [side(np.exp(grid)) for side, grid in zip(sides, grids, strict=True)]
-    fine = [np.linspace(grid[0], grid[-1], FINE) for grid in grids]
-    strains = [np.interp(f, g, strain_to(r, level_at)[0]) for f, g, r in zip(fine, grids, reaches, strict=True)]
-    place = [_falls(f, s) for f, s in zip(fine, strains, strict=True)]
+    place = [_reached(grid, curve.middle(np.exp(grid)) - at) for grid, curve in zip(grids, curves, strict=True)]
     if place[0] is None or place[1] is None:
         return None
     best = place[0] - place[1]
-    dof = _dof(place, grids, reaches)
-    ratios = best + np.linspace(-1.0, 1.0, RATIOS) * max(fine[0][-1] - fine[0][0], fine[1][-1] - fine[1][0])
-    least = np.array([_least(ratio, fine, strains) for ratio in ratios])
-    ends = [_end(ratios, least, best, _quantile(dof, level), side) for side in (-1, 1)]
-    lo, hi = (None if end is None or abs(end) > WIDEST else float(np.exp(end)) for end in ends)
-    return float(np.exp(best)), lo, hi
+    ratios = best + np.linspace(-1.0, 1.0, RATIOS) * max(grid[-1] - grid[0] for grid in grids)
+    smaller = _smaller(curves, grids, ratios, at)
+    tails = (0.5 * (1 - level), 0.5 * (1 + level))
+    lo, hi = (_quantile(ratios, smaller, share) for share in tails)
+    shown = [None if end is None else float(np.exp(end)) for end in (lo and min(lo, best), hi and max(hi, best))]
+    return Multiplier(float(np.exp(best)), *shown, at)
 
 
-def _falls(grid: Array, strain: Array) -> float | None:
-    """ln x where the law reaches the level: its signed strain rises through 0."""
-    up = np.flatnonzero((strain[:-1] < 0) & (strain[1:] >= 0))
-    if not len(up):
+def _reached(grid: Array, above: Array) -> float | None:
+    """ln x where a curve first falls to the level."""
+    down = np.flatnonzero((above[:-1] > 0) & (above[1:] <= 0))
+    if not len(down):
         return None
-    i = int(up[0])
-    return float(grid[i] + (grid[i + 1] - grid[i]) * strain[i] / (strain[i] - strain[i + 1]))
+    i = int(down[0])
+    return float(grid[i] + (grid[i + 1] - grid[i]) * above[i] / (above[i] - above[i + 1]))
 
 
-def _least(ratio: float, fine: list[Array], strains: list[Array]) -> float:
+def _smaller(curves: tuple[Curve, Curve], grids: list[Array], ratios: Array, at: float) -> Array:
+    """Probability that the true ln ratio is below each of ``ratios``; NaN where that was not searched."""
+    from scipy.special import stdtr
+
+    mixtures = [curve.mixture(np.exp(grid)) for curve, grid in zip(curves, grids, strict=True)]
+    total, weight = np.zeros(len(ratios)), 0.0
+    for (w, one), (v, other) in product(*mixtures):
+        if w * v < BOTH:
+            continue
+        strains = [strain_to(r, at)[0] for r in (one, other)]
+        places = [_reached(grid, -strain) for grid, strain in zip(grids, strains, strict=True)]
+        if places[0] is None or places[1] is None:
+            continue
+        least = np.array([_least(ratio, grids, strains) for ratio in ratios])
+        side = np.sign(ratios - (places[0] - places[1]))
+        total += w * v * stdtr(_dof(places, grids, (one, other)), side * least)
+        weight += w * v
+    return total / weight if weight else np.full(len(ratios), np.nan)
+
+
+def _least(ratio: float, grids: list[Array], strains: list[Array]) -> float:
     """Least strain in which a reaches the level at exp(ratio) times the place of b."""
-    other = np.interp(fine[0] - ratio, fine[1], strains[1], left=np.nan, right=np.nan)
+    other = np.interp(grids[0] - ratio, grids[1], strains[1], left=np.nan, right=np.nan)
     total = np.hypot(strains[0], other)
     return float(np.nanmin(total)) if np.isfinite(total).any() else float("nan")
 
 
-def _end(ratios: Array, least: Array, best: float, wanted: float, side: int) -> float | None:
-    """Where the strain first exceeds ``wanted`` on one side of the best ratio; None where it never does."""
-    index = np.flatnonzero((ratios - best) * side >= 0)[::side]
-    over = np.flatnonzero(~(least[index] <= wanted))
-    if not len(over) or not np.isfinite(least[index[over[0]]]):
+def _quantile(ratios: Array, smaller: Array, share: float) -> float | None:
+    """ln ratio; None where the places searched do not bound it."""
+    known = np.isfinite(smaller)
+    p, r = np.maximum.accumulate(smaller[known]), ratios[known]
+    if not len(p) or p[0] > share or p[-1] < share:
         return None
-    if over[0] == 0:
-        return best
-    i, j = index[over[0] - 1], index[over[0]]
-    return float(ratios[i] + (ratios[j] - ratios[i]) * (wanted - least[i]) / (least[j] - least[i]))
+    i = max(1, int(np.searchsorted(p, share)))
+    return float(r[i - 1] + (r[i] - r[i - 1]) * np.clip((share - p[i - 1]) / max(p[i] - p[i - 1], 1e-300), 0.0, 1.0))
 
 
-def _dof(place: list[float | None], grids: list[Array], reaches: list[Reach]) -> float:
+def _dof(place: list[float | None], grids: list[Array], reaches: tuple[Reach, Reach]) -> float:
     """Welch's, of the two places: variances of ln y over the square of the slope there."""
     terms = []
     for at, grid, r in zip(place, grids, reaches, strict=True):
@@ -81,9 +108,3 @@ def _dof(place: list[float | None], grids: list[Array], reaches: list[Reach]) ->
         terms.append((np.interp(at, grid, r.variance[0]) / max(slope**2, 1e-30), np.interp(at, grid, r.dof[0])))
     total = sum(v for v, _ in terms)
     return max(1.0, float(total**2 / max(sum(v**2 / d for v, d in terms), 1e-300)))
-
-
-def _quantile(dof: float, level: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(dof, 0.5 + 0.5 * level))

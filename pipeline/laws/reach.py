@@ -10,6 +10,7 @@ Shapes: S pairs of studies, k places, q knots, m meeting points.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +24,18 @@ LEVELS = (0.5, 0.8, 0.95, 0.99, 0.999)
 MOST = 1e6
 MEETINGS = 33
 """Places between the two curves at which they are let meet."""
+
+
+class Curve(Protocol):
+    """A law of one input, or several forms of it with weights that add up to 1."""
+
+    def middle(self, x: Array) -> Array:
+        """ln y at x [n]."""
+        ...
+
+    def mixture(self, x: Array) -> Sequence[tuple[float, "Reach"]]:
+        """Weight and reach of each form at x [n]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,9 +93,10 @@ def below(a: Reach, b: Reach) -> Array:
     return np.where(over, tail, 1.0 - tail)
 
 
-def mixed_below(a: Sequence[tuple[float, Reach]], b: Sequence[tuple[float, Reach]]) -> Array:
-    """The same for mixtures of laws, each with its weight, chosen independently."""
-    return sum((w * v * below(one, other) for w, one in a for v, other in b), np.zeros(()))
+def mixed_below(a: Curve, b: Curve, x: Array) -> Array:
+    """The same at x [n], over the forms of each, chosen independently; [n]."""
+    others = b.mixture(x)
+    return sum((w * v * below(one, other)[0] for w, one in a.mixture(x) for v, other in others), np.zeros(len(x)))
 
 
 def _strain(gap: Array, knots: tuple[Array, Array], bends: Sequence[Array]) -> Array:

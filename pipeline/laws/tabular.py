@@ -8,12 +8,17 @@ from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from pipeline.errors import BadInput
 from pipeline.laws.columns import Columns
 from pipeline.laws.document import Document, GroupLaw, Passing
-from pipeline.laws.forms import FORMS
+from pipeline.laws.forms import FORMS, Array
 from pipeline.laws.grouplaw import Sampled, group_law
+from pipeline.laws.law import PROFILED
+from pipeline.laws.multiplier import NEARER
 from pipeline.laws.passing import passing
+from pipeline.laws.posterior import HORIZON
 from pipeline.laws.settings import DRAWS, LEVEL, Settings, form_for
 from pipeline.laws.table import Table, table
 from pipeline.laws.tuned import best_of_grid
@@ -70,10 +75,11 @@ def _kind(kind: str, form: str) -> str:
 
 def _document(data: Table, settings: Settings) -> Document:
     document = Document(_data(data), settings.plain(), dropped=[asdict(row) for row in data.dropped])
+    grid = _grid(data)
     sampled: dict[str, tuple[GroupLaw, Sampled]] = {}
     for group in data.groups:
         try:
-            law, drawn = group_law(data, group, settings)
+            law, drawn = group_law(data, group, settings, grid)
             sampled[group] = law, drawn
         except BadInput as error:
             if len(data.groups) == 1:
@@ -93,7 +99,13 @@ def _document(data: Table, settings: Settings) -> Document:
 def _crossing(a: tuple[GroupLaw, Sampled], b: tuple[GroupLaw, Sampled], settings: Settings) -> Passing | None:
     (one, drawn), (other, others) = a, b
     ranges = tuple((law.x_min[0], law.x_max[0]) for law in (one, other))
-    return passing((one.group, other.group), (drawn.curves, others.curves), ranges, settings.level)
+    return passing((one.group, other.group), (drawn, others), ranges, settings.level)
+
+
+def _grid(data: Table) -> Array:
+    """ln x, from well below the first point of any group to far past the last, at which laws can be compared."""
+    first, last = data.x[:, 0].min() / NEARER, data.x[:, 0].max() * HORIZON
+    return np.linspace(np.log(first), np.log(last), PROFILED)
 
 
 def _data(data: Table) -> dict[str, Any]:
