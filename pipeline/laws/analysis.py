@@ -8,14 +8,16 @@ from typing import Any
 from pipeline.errors import BadInput
 from pipeline.laws import headline, reporting
 from pipeline.laws.bootstrap import DRAWS
-from pipeline.laws.crossover import Crossing, cross
+from pipeline.laws.crossover import Crossing, Match, cross
 from pipeline.laws.law import LEVEL, Family, Law, make_law
 from pipeline.laws.points import AXES, Point
 from pipeline.laws.rows import Selection, points_from_rows
 
 __all__ = ["Analysis", "Crossing", "Law", "Point", "Selection", "analyse", "points_from_rows"]
 
-FORMAT = 1
+FORMAT = 2
+MATCHED_DRAWS = 200
+"""Of a law at matched size or compute, of which only the crossing is shown."""
 ORDER = ("vit", "hybrid", "resnet")
 
 
@@ -24,6 +26,9 @@ class Analysis:
     metric: str
     laws: list[Law] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
+    """On the frontiers: the best archs of each family."""
+    matched: list[Crossing] = field(default_factory=list)
+    """At matched size and at matched compute."""
     headline: str = ""
     checklist: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -46,8 +51,10 @@ class Analysis:
             raise BadInput(f"This Analysis has format {written}, newer than {FORMAT}: upgrade Crossover to read it.")
         try:
             laws = [_law(law) for law in plain.pop("laws")]
-            crossings = [Crossing(**crossing) for crossing in plain.pop("crossings")]
-            return cls(laws=laws, crossings=crossings, **plain)
+            crossings, matched = (
+                [Crossing(**crossing) for crossing in plain.pop(name, [])] for name in ("crossings", "matched")
+            )
+            return cls(laws=laws, crossings=crossings, matched=matched, **plain)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput("This Analysis is damaged: run `crossover fit` to make it again.") from error
 
@@ -82,9 +89,20 @@ def analyse(
         result.missing += [one.law.notes[0] for one in known if one.fitted is None]
         for i, a in enumerate(known):
             result.crossings += [cross(axis, a, b, level) for b in known[i + 1 :]]
+    result.matched = _matched(selection, metric, form, min(draws, MATCHED_DRAWS), seed, level)
     result.headline = headline.headline(result.laws, result.crossings, result.missing)
     result.checklist = reporting.checklist(metric, result.laws, selection.conventions, draws, seed, level)
     return result
+
+
+def _matched(selection: Selection, metric: str, form: str, draws: int, seed: int, level: float) -> list[Crossing]:
+    found = []
+    for one in selection.matched:
+        a, b = _ordered(set(one.points))
+        reach = max((p.x for points in one.points.values() for p in points if p.x < float("inf")), default=1.0)
+        laws = [make_law(f, one.axis, metric, one.points[f], form, draws, seed, level, reach) for f in (a, b)]
+        found.append(cross(one.axis, laws[0], laws[1], level, Match(one.matched, one.archs, one.limit)))
+    return found
 
 
 def _ordered(families: set[str]) -> list[str]:

@@ -56,7 +56,8 @@ class Crossing:
     """The best metric that both laws reach in their own range."""
     ratio_sentence: str = ""
     probability_ever: float | None = None
-    """That a overtakes b inside the range or within ``HORIZON`` times its end, if the laws hold there."""
+    """That a overtakes b inside the range or within ``HORIZON`` times the last point, if the laws hold there.
+    None where only the measured means are compared."""
     matched: str = "frontier"
     """What is compared: frontier (the best archs of each family), size, compute."""
     archs: dict[str, str] = field(default_factory=dict)
@@ -126,7 +127,8 @@ def _judge(found: Crossing, span: Span, sides: tuple[Fitted | Measured, Fitted |
     found.ahead = dict(zip((found.a, found.b), both[0].ahead, strict=True))
     turned = (both[1].in_range, both[1].ever) > (both[0].in_range, both[0].ever)
     posterior = both[turned]
-    found.probability_in_range, found.probability_ever = posterior.in_range, posterior.ever
+    found.probability_in_range = posterior.in_range
+    found.probability_ever = posterior.ever if found.method == "law" else None
     lo, hi = posterior.interval(found.level)
     if max(found.leads.values()) >= found.level and not (lo and hi):
         found.answer = "none"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import BadInput, nearest
+from pipeline.laws.matched import COLUMNS, Comparison, comparisons
 from pipeline.laws.points import Point
 
 Row = Mapping[str, Any]
-COLUMNS = {"compute": "train_flops", "data": "samples"}
 _NOT_METRICS = {"params", "samples", "budget", "epochs", "seed", "lr", "train_flops", "forward_flops", "device_seconds"}
 
 
@@ -22,6 +22,8 @@ class Selection:
     """Answers for the checklist: C, D."""
     missing: list[str] = field(default_factory=list)
     """What the study lacks, in sentences."""
+    matched: list[Comparison] = field(default_factory=list)
+    """Pairs of families held equal in size or compute."""
 
 
 def points_from_rows(rows: Sequence[Row], metric: str) -> Selection:
@@ -53,7 +55,8 @@ def points_from_rows(rows: Sequence[Row], metric: str) -> Selection:
         "C": f"training FLOPs, on {largest:,.0f} images: {convention or 'convention not recorded'}",
         "D": f"unique training samples, {rule}",
     }
-    return Selection(points, conventions, missing)
+    matched = comparisons(runs, chosen, lambda row, axis: _point(row, COLUMNS[axis], metric))
+    return Selection(points, conventions, missing, matched)
 
 
 def _data_rows(runs: list[Row]) -> tuple[list[Row], str]:

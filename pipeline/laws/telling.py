@@ -42,16 +42,17 @@ def where(c: Crossing) -> str:
 def matched(c: Crossing) -> str:
     """What is held equal, as the beginning of a sentence; nothing for the frontiers."""
     if c.matched == "size":
-        return f"At equal size ({c.archs[c.a]} and {c.archs[c.b]}): "
+        return f"At equal size ({c.archs[c.a]} and {c.archs[c.b]}), "
     if c.matched == "compute" and c.limit:
-        return f"At equal compute (runs of at most {wording.place('compute', c.limit)}): "
+        return f"At equal compute (runs of at most {wording.place('compute', c.limit)}), "
     return ""
 
 
 def unsure(c: Crossing, why: str) -> str:
     names = wording.family(c.a), wording.family(c.b)
     of = {"compute": "in compute", "data": "in data"}.get(c.axis, f"on {c.axis}")
-    return f"{matched(c)}The data cannot tell whether {names[0]} and {names[1]} cross {of}, because {why}."
+    said = f"he data cannot tell whether {names[0]} and {names[1]} cross {of}, because {why}."
+    return f"{held}t{said}" if (held := matched(c)) else f"T{said}"
 
 
 def ratio(c: Crossing, metric: str) -> str:

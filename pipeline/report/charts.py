@@ -163,7 +163,7 @@ def _crossings(crossings: list[Row], frame: Frame) -> Any:
         a, b = str(crossing.get("a")), str(crossing.get("b"))
         pair, at = f"{theme.title(a)} × {theme.title(b)}", numbers.along(str(crossing.get("axis")), x)
         span = {"lo": max(lo, domain[0]), "hi": min(hi, domain[1])} if lo and hi else {"lo": x, "hi": x}
-        label = ["", ""] * len(rows) + [pair, at]  # empty lines keep labels of near crossings apart
+        label = [numbers.JOIN] * 2 * len(rows) + [pair, at]  # blank lines keep labels of near crossings apart
         right = math.log(x / domain[0]) > 0.75 * math.log(domain[1] / domain[0])
         say = crossing.get("sentence", "")
         row = {

@@ -77,6 +77,7 @@ def render(rows: list[Row], analysis: Row, study: Row) -> str:
         laws=tables.laws(analysis),
         sharing=sharing(rows),
         crossings=tables.crossings(analysis),
+        matched=tables.crossings(analysis, "matched"),
         level=numbers.share(levels[0] if levels else 0.9),
         rows=rows,
         outcomes=[

@@ -94,9 +94,10 @@ def laws(analysis: dict[str, Any]) -> list[Row]:
     return found
 
 
-def crossings(analysis: dict[str, Any]) -> list[Row]:
+def crossings(analysis: dict[str, Any], part: str = "crossings") -> list[Row]:
+    """Of the frontiers, or with ``matched`` those at equal size and equal compute."""
     found = []
-    for crossing in analysis.get("crossings") or []:
+    for crossing in analysis.get(part) or []:
         axis = str(crossing.get("axis") or "")
         crosses = crossing.get("answer") == "crosses"
         share = numbers.finite(crossing.get("probability_in_range"))
@@ -106,6 +107,9 @@ def crossings(analysis: dict[str, Any]) -> list[Row]:
                 "pair": [str(crossing.get("a") or ""), str(crossing.get("b") or "")],
                 "titles": [theme.title(str(crossing.get(k) or "")) for k in ("a", "b")],
                 "axis": numbers.words(axis),
+                "held": _held_equal(crossing),
+                "ever": numbers.share(numbers.finite(crossing.get("probability_ever"))),
+                "ratio": str(crossing.get("ratio_sentence") or ""),
                 "answer": str(crossing.get("answer") or numbers.MISSING),
                 "at": numbers.along(axis, crossing.get("x")) if crosses else numbers.MISSING,
                 "interval": numbers.interval(*ends, show=lambda v, a=axis: numbers.along(a, v)),
@@ -115,6 +119,14 @@ def crossings(analysis: dict[str, Any]) -> list[Row]:
             }
         )
     return found
+
+
+def _held_equal(crossing: Row) -> str:
+    if crossing.get("matched") == "size":
+        archs = crossing.get("archs") or {}
+        return " and ".join(str(archs.get(crossing.get(side))) for side in ("a", "b"))
+    limit = numbers.finite(crossing.get("limit"))
+    return f"runs of at most {numbers.along('compute', limit)}" if limit else ""
 
 
 def exclusions(rows: list[Row], analysis: dict[str, Any]) -> list[Row]:
