@@ -6,7 +6,7 @@ allowed rise is t^2 times the variance per curvature, which for configurations a
 otherwise the vertical adjustment of Chandler and Bate (2007, section 3).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from pipeline.laws.spread import Spread, spread
 HEAVY = 9.0
 """Weight of the point that pulls, in curvatures of the loss along the quantity."""
 TURNS = 12
+STEPS = 60
+"""Of the solver in a turn: the next goes on where it stopped, and the loss settles long before theta does."""
 NEAR = 1e-3
 """Relative to the root of the allowed rise, which a move is proportional to."""
 
@@ -88,26 +90,34 @@ class _Start:
     delta: Array
     over: float
 
+    def only(self, which: np.ndarray, theta: Array) -> "_Start":
+        """Some of the fits, from other theta."""
+        u = self.u[which] if self.u.ndim == 3 else self.u
+        return replace(self, u=u, v=self.v[which], theta=theta[which], delta=self.delta[which])
+
 
 def _end(start: _Start, rise: Array, unit: Array, side: float | Array) -> Array:
     """The quantity [B] where twice the loss has risen by ``rise`` [B], or as far as the bounds of theta let it."""
     now = start.form.log(start.theta, start.u)[0]
     value, least = now[:, -1], _loss(start, now)
-    wanted, theta = np.sqrt(rise), start.theta
+    wanted, theta = np.sqrt(rise), start.theta.copy()
     expected = wanted * np.sqrt(unit)
     heavy = np.maximum(HEAVY, 4.0 * expected / start.delta) / unit
-    w = np.concatenate([np.broadcast_to(start.w, start.v.shape), heavy[:, None]], axis=1)
     pull = expected * (1.0 + 1.0 / (heavy * unit))
     short, far = np.zeros((3, len(rise))), np.full((3, len(rise)), np.inf)
     short[2] = value
+    left = np.arange(len(rise))
     for _ in range(TURNS):
-        v = np.concatenate([start.v, (value + side * pull)[:, None]], axis=1)
-        theta = solve(start.form, start.u, v, w, theta, start.delta, start.over)[0]
-        now = start.form.log(theta, start.u)[0]
-        root = np.sqrt(np.maximum(0.0, 2.0 * (_loss(start, now) - least)))
-        here = np.stack([pull, root, now[:, -1]])
-        short, far = np.where(root < wanted, here, short), np.where(root < wanted, far, here)
-        if np.all(np.abs(root - wanted) <= NEAR * wanted):
+        some, end = start.only(left, theta), value[left] + (side * pull)[left]
+        v = np.concatenate([some.v, end[:, None]], axis=1)
+        w = np.concatenate([np.broadcast_to(start.w, some.v.shape), heavy[left, None]], axis=1)
+        theta[left] = solve(start.form, some.u, v, w, some.theta, some.delta, start.over, STEPS)[0]
+        now = start.form.log(theta[left], some.u)[0]
+        root = np.sqrt(np.maximum(0.0, 2.0 * (_loss(some, now) - least[left])))
+        here, under = np.stack([pull[left], root, now[:, -1]]), root < wanted[left]
+        short[:, left], far[:, left] = np.where(under, here, short[:, left]), np.where(under, far[:, left], here)
+        left = left[np.abs(root - wanted[left]) > NEAR * wanted[left]]
+        if not len(left):
             break
         pull = _next(short, far, wanted)
     share = _share(short, far, wanted)

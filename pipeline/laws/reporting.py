@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.laws import wording
 from pipeline.laws.forms import FORMS
 from pipeline.laws.law import BEHIND, Law
+from pipeline.laws.posterior import HORIZON
 
 
 def checklist(
@@ -28,13 +29,14 @@ def checklist(
         "fit status": "; ".join(f"{_name(law)}: {law.status}" for law in laws) or "no law",
         "frontier": "lower envelope over the architectures of a family, taken anew in every draw",
         "bootstrap": f"{draws} draws, seed {seed}; whole runs moved by the seeds' scatter, cells by the scatter about "
-        "the law, Student-t for few degrees of freedom; drawn for each family by itself and compared draw by draw",
-        "intervals": f"{wording.level(level)}, percentiles of the draws",
+        "the law, Student-t for few degrees of freedom",
+        "intervals": f"{wording.level(level)}, percentiles of the draws; of crossings by profile",
         "C": conventions.get("C", "as given with the points"),
         "D": conventions.get("D", "as given with the points"),
         "hold-out": _holdout(laws),
-        "crossover rule": f"inside the range both frontiers cover; a crossing is claimed when at least "
-        f"{wording.level(level)} of the draws cross in it and its interval lies within",
+        "crossover rule": "profile likelihood of the gap between two laws, Student-t, Welch's degrees of freedom; a "
+        f"crossing is claimed where its {wording.level(level)} interval has two ends, at most {HORIZON:g} times past "
+        "the last point; where a law does not fit, draws of the measured means, inside the range both were run in",
         "points fitted": "; ".join(f"{_name(law)}: {law.n_points} places, {law.n_runs} runs" for law in fitted)
         or "none",
         "exclusions": _exclusions(laws),

@@ -37,7 +37,14 @@ def objective(residual: Array, w: Array, delta: float | Array, over: float = 1.0
 
 
 def solve(
-    form: Form, u: Array, v: Array, w: Array, theta: Array, delta: float | Array, over: float = 1.0
+    form: Form,
+    u: Array,
+    v: Array,
+    w: Array,
+    theta: Array,
+    delta: float | Array,
+    over: float = 1.0,
+    steps: int = STEPS,
 ) -> tuple[Array, Array, np.ndarray]:
     """B problems: u [n, d] or [B, n, d], v and w [n] or [B, n], start theta [B, p], delta a number or [B].
 
@@ -52,7 +59,7 @@ def solve(
     best = state.best.copy()
     done = np.zeros(count, dtype=bool)
     at = np.arange(count)
-    for _ in range(STEPS):
+    for _ in range(steps):
         finished = state.step(low, high)
         if finished.any():
             here = at[finished]
