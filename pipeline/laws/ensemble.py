@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput
 from pipeline.laws.fit import Fit, fit_many
 from pipeline.laws.forms import FORMS, Array
+from pipeline.laws.gates import SPARE
 from pipeline.laws.points import distinct
 
 SINGLE = tuple(name for name, form in FORMS.items() if form.inputs == ("x",))
@@ -22,8 +23,6 @@ AVERAGED = ("power_floor", "shifted", "m3", "m4", "bnsl1")
 """Forms of the default ensemble. A power law is the one with a floor of zero; two breaks fit past any hold-out."""
 OUTLIER = 3.0
 """Huber's delta in units of the scatter: the BIC takes residuals for Gaussian, so only what is far off is cut."""
-SPARE = 2
-"""Distinct places asked beyond the number of parameters."""
 EXACT = 1e-9
 """Scatter of ln y below which all forms count as exact."""
 

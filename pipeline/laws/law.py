@@ -11,6 +11,7 @@ from pipeline.laws.bootstrap import DRAWS, Draws, bootstrap
 from pipeline.laws.fit import Fit, fit, shortage
 from pipeline.laws.forms import FORMS, Array, Form
 from pipeline.laws.frontier import frontier
+from pipeline.laws.gates import SPARE
 from pipeline.laws.measured import Measured, measured
 from pipeline.laws.multiplier import NEARER
 from pipeline.laws.noise import Noise, measure
@@ -142,7 +143,7 @@ def make_law(
     law.excluded += [{"run": r, "reason": BEHIND} for c, k in zip(cells, kept, strict=True) if not k for r in c.runs]
     law.x_min, law.x_max = on[0].x, on[-1].x
     key = f"{axis}/{family}"
-    chosen, short = choose([c.x for c in on], form)
+    chosen, short = choose([c.x for c in on for _ in c.runs], form)
     residuals = np.zeros(len(cells))
     if chosen is None:
         law.notes = [f"{wording.family(family)} has no law on {wording.AXIS.get(axis, axis)}: {short}."]
@@ -159,11 +160,14 @@ def make_law(
 
 
 def choose(x: list[float], form: str = "") -> tuple[Form | None, str]:
-    """The form these places can carry, or None and why."""
+    """The form that runs at these places can carry, or None and why."""
     names = [form] if form else ["power_floor", "power"]
     short = ""
     for name in names:
+        needed = FORMS[name].size + SPARE
         short = shortage(FORMS[name], x)
+        if not short and len(x) < needed:
+            short = f"a law with {FORMS[name].size} parameters needs {needed} runs, and there are {len(x)}"
         if not short:
             return FORMS[name], ""
     return None, short
