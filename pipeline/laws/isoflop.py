@@ -16,7 +16,7 @@ from pipeline.errors import BadInput
 from pipeline.laws import wording
 from pipeline.laws.allocation import LEVEL, Allocation, Cost, Interval, allocation
 from pipeline.laws.budget import Profile, Turn, columns, profiles, refusal, turn
-from pipeline.laws.diverged import diverged
+from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import shortage
 from pipeline.laws.forms import Array, form_named
 from pipeline.laws.joint import MISFIT, Joint, grid_of
@@ -24,6 +24,8 @@ from pipeline.laws.valley import HALF, robust
 
 DRAWS = 1000
 LEAST_BUDGETS = 3
+SHOWN = 5
+"""Refused budgets that one sentence names."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ class IsoFLOP:
         if samples:
             b = samples.exponent
             answer += f", and the samples to train it on as C^{b.value:.3f} ({b.lo:.3f} to {b.hi:.3f})"
-        told = [f"{answer}.", *(f"Refused {reason}." for reason in self.refused)]
+        told = [f"{answer}."]
+        if self.refused:
+            told.append(f"Refused: {_listed(self.refused)}.")
         if self.line_p < MISFIT:
             told.append(
                 f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it."
@@ -115,6 +119,7 @@ def isoflop(
     samples: ArrayLike | None = None,
     flops_per_sample: ArrayLike | None = None,
     budget: ArrayLike | None = None,
+    known: ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
@@ -122,8 +127,9 @@ def isoflop(
     """One value a run, in arrays or columns of a DataFrame: model size, measured training FLOPs, loss, samples seen.
 
     ``flops`` may be None where samples and the FLOPs of a sample are given; D* needs one of those two. ``budget`` names
-    the nominal FLOPs of each run where runs of one budget lie more than 10 % apart. Raises BadInput for values that are
-    not finite and positive, and for fewer than three budgets with an optimum inside their sizes, saying of each why.
+    the nominal FLOPs of each run where runs of one budget lie more than 20 % apart; ``known`` says which runs have
+    diverged by their own account. Raises BadInput for values that are not finite and positive, and for fewer than three
+    budgets with an optimum inside their sizes, saying of each why.
     """
     if draws < 20 or not 0 < level < 1:
         raise BadInput(f"An interval needs 20 draws or more and a level between 0 and 1, not {draws} and {level:g}.")
@@ -131,7 +137,7 @@ def isoflop(
         size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget
     )
     flops_of, cost = _costed(given)
-    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), _weights(given, flops_of))
+    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), _weights(given, flops_of, known))
     reasons = _refusals(found)
     joint = Joint([p for p, reason in zip(found, reasons, strict=True) if not reason], draws, seed)
     own = joint.own_optima()
@@ -164,12 +170,13 @@ def _costed(given: dict[str, Array]) -> tuple[Array, Cost | None]:
     return flops, None if each is None else Cost.of(np.log(given["size"]), np.log(each))
 
 
-def _weights(given: dict[str, Array], flops: Array) -> Array:
+def _weights(given: dict[str, Array], flops: Array, known: ArrayLike | None) -> Array:
     """Next to nothing for diverged runs: above all that a law of N and C / N makes of the others near them."""
     x = np.stack([given["size"], flops / given["size"]], axis=1)
-    if shortage(form_named("chinchilla"), x):
-        return np.ones_like(flops)
-    return diverged(x, given["loss"], "chinchilla").weights
+    told = np.zeros(len(flops), dtype=bool) if known is None else np.asarray(known, dtype=bool)
+    if shortage(form_named("chinchilla"), x[~told]):
+        return np.where(told, LITTLE, 1.0)
+    return diverged(x, given["loss"], "chinchilla", told).weights
 
 
 def _refusals(found: Sequence[Profile]) -> list[str]:
@@ -178,7 +185,7 @@ def _refusals(found: Sequence[Profile]) -> list[str]:
     for _ in range(len(found) + 1):
         at = [i for i, reason in enumerate(reasons) if not reason]
         if len(at) < LEAST_BUDGETS:
-            why = "; ".join(reason for reason in reasons if reason) or f"the table has {len(found)}"
+            why = _listed([reason for reason in reasons if reason]) or f"the table has {len(found)}"
             raise BadInput(
                 f"A law of the best size needs {LEAST_BUDGETS} budgets with an optimum inside their sizes: {why}."
             )
@@ -190,6 +197,11 @@ def _refusals(found: Sequence[Profile]) -> list[str]:
         if all(not reasons[i] for i in at):
             break
     return reasons
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    more = [f"and {len(reasons) - SHOWN} more"] if len(reasons) > SHOWN else []
+    return "; ".join([*reasons[:SHOWN], *more])
 
 
 def _optimum(p: Profile, refused: str, own: tuple[Array, Array] | None, cost: Cost | None, level: float) -> Optimum:

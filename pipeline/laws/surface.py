@@ -10,17 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
-from pipeline.laws.allocation import Agreement, Allocation, Cost, agreement, allocation
+from pipeline.laws import gates
+from pipeline.laws.allocation import LEVEL, Agreement, Allocation, Cost, agreement, allocation
 from pipeline.laws.budget import columns
-from pipeline.laws.diverged import LITTLE
+from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import Fit, fit, nearby
 from pipeline.laws.forms import Array, form_named
-from pipeline.laws.isoflop import IsoFLOP
+from pipeline.laws.isoflop import DRAWS, IsoFLOP
+from pipeline.laws.valley import HALF
 
 GRID = 48
 FINER = 9
 """Points between the neighbours of the lowest, in each of ``ROUNDS`` rounds."""
 ROUNDS = 3
+BUDGETS = 5
+"""Over the range of FLOPs, where runs name none."""
 BEYOND = np.log(16.0)
 """How far past the smallest and largest model run the optimum is looked for."""
 
@@ -31,6 +35,18 @@ class Surface:
     allocation: Allocation
     agreement: Agreement
     """With the isoFLOP route, from the same runs under the same noise."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The second route by itself, where there are no profiles to compare it with."""
+
+    fit: Fit
+    allocation: Allocation
+    noise: float
+    """Standard deviation of a run's ln loss about the law."""
+    outliers: list[int]
+    """Rows that have diverged and count little."""
 
 
 def closed_form(a: ArrayLike, alpha: ArrayLike, b: ArrayLike, beta: ArrayLike, k: float = 6.0) -> tuple[Array, Array]:
@@ -46,8 +62,7 @@ def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike
     Draws add the noise of that route to this law, so the two are paired; it is widened where runs scatter more about
     this law. Raises BadInput for a form that does not take N and D, and where the optimum lies past the grid.
     """
-    if form_named(form).inputs != ("N", "D"):
-        raise BadInput(f"The form {form!r} is no law of model size N and samples D.")
+    of_size_and_samples(form)
     if found.cost is None:
         raise BadInput("The second route needs the samples of each run: give isoflop samples or flops_per_sample too.")
     given = columns(size=size, samples=samples, loss=loss)
@@ -65,6 +80,46 @@ def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike
     theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
     split = optimum(law, theta, np.log(kept), found.cost, found.level)
     return Surface(law, split, agreement(found.allocation.size, split.size))
+
+
+def alone(
+    size: ArrayLike,
+    samples: ArrayLike,
+    flops: ArrayLike,
+    loss: ArrayLike,
+    form: str = "chinchilla",
+    known: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Alone:
+    """The law of all runs, whether or not they are profiles, and its optimum over the range of their FLOPs.
+
+    ``known`` says which runs have diverged by their own account. Draws are as those of ``isoflop``: losses about the
+    law under normal noise, whose size is known to Student's degree. Raises BadInput as ``surface`` does, and for fewer
+    places than the form has parameters + 2.
+    """
+    of_size_and_samples(form)
+    given = columns(size=size, samples=samples, flops=flops, loss=loss)
+    x, chosen = np.stack([given["size"], given["samples"]], axis=1), form_named(form)
+    gates.enough(chosen, x)
+    weights = diverged(x, given["loss"], chosen, known).weights
+    law, sound = fit(x, given["loss"], chosen, weights), weights > HALF
+    dof = max(1, int(np.count_nonzero(sound)) - chosen.size)
+    noise = float(np.sqrt((law.residuals[sound] ** 2).sum() / dof))
+    random = np.random.Generator(np.random.Philox(key=[seed, 7]))
+    scale = noise * np.sqrt(dof / random.chisquare(dof, (draws, 1)))
+    v = law.log(x) + np.clip(scale * random.standard_normal((draws, len(x))), -12.0, 12.0)
+    theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
+    c = np.log(np.geomspace(given["flops"].min(), given["flops"].max(), BUDGETS))
+    cost = Cost.of(np.log(given["size"]), np.log(given["flops"] / given["samples"]))
+    return Alone(law, optimum(law, theta, c, cost, level), noise, np.flatnonzero(~sound).tolist())
+
+
+def of_size_and_samples(form: str) -> None:
+    """Raises BadInput for a form of other inputs."""
+    if form_named(form).inputs != ("N", "D"):
+        raise BadInput(f"The form {form!r} is no law of model size N and samples D.")
 
 
 def optimum(law: Fit, theta: Array, c: Array, cost: Cost, level: float) -> Allocation:
