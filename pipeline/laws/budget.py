@@ -114,7 +114,7 @@ def turn(profile: Profile, degree: int) -> Turn:
 
 
 def refusal(profile: Profile, optimum: float | None = None) -> str:
-    """Why a budget has no optimum of its own, in words, or nothing. ``optimum`` is the fitted ln N*; -inf is nowhere."""
+    """Why a budget has no optimum of its own, or nothing. ``optimum`` is the fitted ln N*; -inf is nowhere."""
     name = f"budget {wording.place('compute', profile.flops)}"
     if reason := _no_profile(profile):
         return f"{name} {reason}"

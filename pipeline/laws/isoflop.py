@@ -88,24 +88,34 @@ class IsoFLOP:
         return [b.refused for b in self.budgets if b.refused]
 
     @property
-    def sentences(self) -> list[str]:
-        """The answer, then what to know about it."""
+    def answer(self) -> str:
+        """The exponents, in a sentence."""
         size, samples = self.allocation.size.exponent, self.allocation.samples
         kept = [b.flops for b in self.budgets if not b.refused]
-        answer = (
+        said = (
             f"From {wording.stretch('compute', kept[0], kept[-1])} ({len(kept)} budgets) the best model size grows as "
             f"C^{size.value:.3f} ({wording.level(self.level)} interval {size.lo:.3f} to {size.hi:.3f})"
         )
         if samples:
             b = samples.exponent
-            answer += f", and the samples to train it on as C^{b.value:.3f} ({b.lo:.3f} to {b.hi:.3f})"
-        told = [f"{answer}."]
+            said += f", and the samples to train it on as C^{b.value:.3f} ({b.lo:.3f} to {b.hi:.3f})"
+        return f"{said}."
+
+    @property
+    def bend(self) -> str:
+        """A sentence where the optima are not on one power law, or nothing."""
+        if self.line_p >= MISFIT:
+            return ""
+        return f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it."
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer, then what to know about it."""
+        told = [self.answer]
         if self.refused:
             told.append(f"Refused: {_listed(self.refused)}.")
-        if self.line_p < MISFIT:
-            told.append(
-                f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it."
-            )
+        if self.bend:
+            told.append(self.bend)
         if self.outliers:
             rows = wording.listed([str(r) for r in self.outliers])
             told.append(f"Given less weight, for they lie far off their profile: rows {rows}.")

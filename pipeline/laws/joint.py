@@ -47,7 +47,7 @@ class Joint:
         """ln N*, its draws, ln L* and its draws, of the law."""
         theta, level = redrawn(self.grid, self.line, self.law.theta[0], self.losses)
         n, n_draws = (t[:, 2:] @ self.line.T + self.centre for t in (self.law.theta, theta))
-        return n[0], n_draws, np.log(self.law.level[0]), np.log(np.maximum(level, 1e-300))
+        return n[0], n_draws, _ln(self.law.level[0]), _ln(level)
 
     def own_optima(self) -> dict[float, tuple[Array, Array]]:
         """By budget: (ln N*, ln L*) and their draws [B, 2] of its own valley."""
@@ -56,9 +56,9 @@ class Joint:
         shift = self.own.theta[0, 2:] - start[2:]  # draws are about the law, the optimum reported is the budget's own
         found = {}
         for k, profile in enumerate(self.profiles):
-            value = np.array([self.own.theta[0, 2 + k] + self.centre, np.log(self.own.level[0, k])])
-            rise = value[1] - np.log(self.law.level[0, k])
-            logs = np.log(np.maximum(level[:, k], 1e-300))
+            value = np.array([self.own.theta[0, 2 + k] + self.centre, _ln(self.own.level[0, k])])
+            rise = value[1] - _ln(self.law.level[0, k])
+            logs = _ln(level[:, k])
             moved = np.stack([theta[:, 2 + k] + self.centre + shift[k], logs + rise], axis=1)
             found[profile.flops] = (value, moved)
         return found
@@ -73,6 +73,11 @@ def grid_of(kept: Sequence[Profile]) -> tuple[Grid, float]:
         m = len(p.n)
         n[k, :m], c[k, :m], y[k, :m], w[k, :m] = p.n - centre, p.c - np.log(p.flops), np.exp(p.v), p.w
     return Grid(n, c, y, w), centre
+
+
+def _ln(level: Array) -> Array:
+    """Of L*, which a fit to absurd losses can put below 0."""
+    return np.log(np.maximum(level, 1e-300))
 
 
 def _line_test(line: float, own: float, gained: int, free: int) -> tuple[float, float]:

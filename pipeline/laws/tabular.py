@@ -69,7 +69,7 @@ def _kind(kind: str, form: str) -> str:
 
 
 def _document(data: Table, settings: Settings) -> Document:
-    document = Document(_data(data), settings.plain(), dropped=[asdict(row) for row in data.dropped])
+    document = Document(data.described(), settings.plain(), dropped=[asdict(row) for row in data.dropped])
     sampled: dict[str, tuple[GroupLaw, Sampled]] = {}
     for group in data.groups:
         try:
@@ -94,15 +94,3 @@ def _crossing(a: tuple[GroupLaw, Sampled], b: tuple[GroupLaw, Sampled], settings
     (one, drawn), (other, others) = a, b
     ranges = tuple((law.x_min[0], law.x_max[0]) for law in (one, other))
     return passing((one.group, other.group), (drawn.curves, others.curves), ranges, settings.level)
-
-
-def _data(data: Table) -> dict[str, Any]:
-    said = {"metric": data.metric, "kind": data.kind, "convention": data.convention, "unit": data.unit}
-    return {
-        "source": data.source,
-        "sha256": data.digest,
-        "rows_used": len(data.y),
-        "rows_dropped": len(data.dropped),
-        "columns": data.columns.named(),
-        **{name: value for name, value in said.items() if value},
-    }
