@@ -27,7 +27,7 @@ def shown(document: "IsoDocument") -> list[str]:
         lines += aligned([header, *rows])
     for found in document.groups:
         who = f"{found.group}: " if found.group else ""
-        lines += [f"{who}{said}" for said in _said(found)]
+        lines += [f"{who}{said}" for said in _said(found, data["columns"]["y"])]
     return lines + document.notes + dropped(document.dropped)
 
 
@@ -37,11 +37,12 @@ def _row(group: str, b: "Budget") -> list[str]:
     return [*counts, *best, _vertex(b.cubic), _vertex(b.parabola)]
 
 
-def _said(found: "GroupSplit") -> list[str]:
+def _said(found: "GroupSplit", y: str) -> list[str]:
     lines = [_route(name, route) for name, route in (("isoflop", found.isoflop), ("surface", found.surface)) if route]
-    lines += [found.agreement.sentence] if found.agreement else []
-    lines += [_predicted(best) for best in found.predictions]
-    lines += _some([f"Refused: {reason}" for reason in found.refused])
+    one = "Only one route has an answer, so nothing else confirms it."
+    lines += [found.agreement.sentence if found.agreement else one] if lines else []
+    lines += [_predicted(best, y) for best in found.predictions]
+    lines += _some([f"Refused: {reason}." for reason in found.refused])
     lines += _listed(found) + found.notes
     if found.pareto:
         rows, hull = found.pareto.rows, found.pareto.hull
@@ -53,18 +54,19 @@ def _said(found: "GroupSplit") -> list[str]:
 
 
 def _route(name: str, route: "Route") -> str:
-    said = [f"{letter} grows as C^{_plain(e)}" for letter, e in zip("ND", route.exponents.values(), strict=False)]
-    at = [f"{letter} {_span(f)}" for letter, f in zip("ND", route.factors.values(), strict=False)]
-    form = f" {route.about['form']}" if "form" in route.about else ""
-    return (
-        f"By the {ROUTES[name]}{form}, the best {' and '.join(said)}; at {place('compute', route.at)} {', '.join(at)}."
+    which = f"{route.about['form']} surface" if name == "surface" else ROUTES[name]
+    grows = " and ".join(
+        f"{n} {how} C^{_plain(e)}"
+        for n, how, e in zip("ND", ("grows as", "as"), route.exponents.values(), strict=False)
     )
+    at = ", ".join(f"{n} {_span(f)}" for n, f in zip("ND", route.factors.values(), strict=False))
+    return f"By the {which} the best {grows}; at {place('compute', route.at)} {at}."
 
 
-def _predicted(best: "Best") -> str:
+def _predicted(best: "Best", y: str) -> str:
     said = [f"N {_span(best.size)}", f"D {_span(best.samples)}" if best.samples else ""]
-    said += [f"y {_span(best.y, 4)}" if best.y else ""]
-    far = "inside the budgets" if best.distance == 1 else f"{number(best.distance)} times beyond the budgets"
+    said += [f"{y} {_span(best.y, 4)}" if best.y else ""]
+    far = "inside the range" if best.distance == 1 else f"{number(best.distance)} times beyond the range"
     return f"at {best.flops:.3g} FLOPs by the {ROUTES[best.route]}: {', '.join(filter(None, said))}; {far}."
 
 

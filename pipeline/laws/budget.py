@@ -124,7 +124,9 @@ def refusal(profile: Profile, optimum: float | None = None) -> str:
     below = optimum <= sizes[0] or (lowest == sizes[0] and optimum < sizes[1])
     above = optimum >= sizes[-1] or (lowest == sizes[-1] and optimum > sizes[-2])
     if np.isneginf(optimum) or ((below or above) and turn(profile, 2).check == "no minimum"):
-        return f"{name} is not convex: through its {len(sizes)} sizes the losses bend down or are flat; repeat its runs"
+        return (
+            f"{name} is not convex: over its {len(sizes)} sizes the losses bend down, or the noise hides how they bend"
+        )
     if below or above:
         end = "smallest" if below else "largest"
         edge = np.exp(sizes[0] if below else sizes[-1])

@@ -116,7 +116,7 @@ class GroupSplit:
     """Runs listed and weighted down."""
     predictions: list[Best] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """Why a route or a budget has no answer, a sentence each."""
+    """Why a route or a budget has no answer, a reason each."""
     notes: list[str] = field(default_factory=list)
 
 

@@ -58,6 +58,8 @@ class IsoFLOP:
     """Exponent of N* by each budget's own parabola or cubic and a straight line through them."""
     outliers: list[int]
     """Rows that lie far off their valley and weigh less than half for it."""
+    weights: Array = field(repr=False)
+    """Of every row given: next to nothing where a run has diverged, less than half where it is an outlier."""
     used: list[int]
     """Rows of the budgets kept."""
     noise_draws: Array = field(repr=False)
@@ -147,11 +149,12 @@ def isoflop(
         size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget
     )
     flops_of, cost = _costed(given)
-    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), _weights(given, flops_of, known))
+    weights = _weights(given, flops_of, known)
+    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), weights)
     reasons = _refusals(found)
     joint = Joint([p for p, reason in zip(found, reasons, strict=True) if not reason], draws, seed)
     own = joint.own_optima()
-    rows, weights = joint.rows, joint.grid.w[joint.grid.w > 0]
+    weights[joint.rows] = joint.grid.w[joint.grid.w > 0]
     return IsoFLOP(
         [_optimum(p, reason, own.get(p.flops), cost, level) for p, reason in zip(found, reasons, strict=True)],
         allocation(joint.c, *joint.law_optima(), cost, level),
@@ -160,8 +163,9 @@ def isoflop(
         joint.dof,
         joint.line_p,
         _compared(joint.profiles, level),
-        sorted(int(r) for r in rows[weights < HALF]),
-        rows.tolist(),
+        np.flatnonzero(weights < HALF).tolist(),
+        weights,
+        joint.rows.tolist(),
         joint.noise_draws[:, joint.grid.w > 0],
         cost,
         level,

@@ -85,8 +85,7 @@ def _document(data: Table, settings: Settings) -> IsoDocument:
     if all(found.status == "refused" for found in groups):
         first, more = groups[0], len(groups) - 1
         who = f" of {first.group}" + (f" (nor of {more} more)" if more else "") if first.group else ""
-        why = "; ".join(reason[0].lower() + reason[1:].rstrip(".") for reason in first.refused)
-        raise BadInput(f"No best model size can be told{who}: {why}.")
+        raise BadInput(f"No best model size can be told{who}: {'; '.join(first.refused)}.")
     found = IsoDocument(
         data.described(), _settings(data, settings), [asdict(row) for row in data.dropped], groups=groups
     )

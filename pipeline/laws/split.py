@@ -18,6 +18,10 @@ from pipeline.laws.settings import Settings
 from pipeline.laws.surface import alone, surface
 from pipeline.laws.table import Table
 
+NO_SAMPLES = "surface: it needs the samples of each run, a second column of --x"
+CURVE = 2
+"""Degree in ln N of the FLOPs of a sample."""
+STRAYS = 0.1
 STATUS = {(True, True): "both routes", (True, False): "isoFLOP only", (False, True): "surface only"}
 
 
@@ -51,6 +55,7 @@ def split(data: Table, group: str, settings: Settings) -> GroupSplit:
     flops, size = ([float(end(v)) for end in (np.min, np.max)] for v in (runs.flops, runs.size))
     found = GroupSplit(group, "refused", len(runs.loss), flops[0], flops[1], size[0], size[1])
     found.pareto = _hull(data, mine, runs)
+    found.notes += _strays(runs)
     first = _profiles(runs, settings, found, kind)
     if first:
         listed = first.outliers
@@ -62,15 +67,32 @@ def split(data: Table, group: str, settings: Settings) -> GroupSplit:
     return found
 
 
+def _strays(runs: Runs) -> list[str]:
+    """A note where the FLOPs of a sample are no smooth function of model size, by which D* follows from N*."""
+    if runs.samples is None or len(runs.size) <= CURVE + 1 or not np.ptp(np.log(runs.size)):
+        return []
+    n, each = np.log(runs.size), np.log(runs.flops / runs.samples)
+    u = (n - n.mean()) / n.std()
+    design = np.vander(u, CURVE + 1)
+    rest = each - design @ np.linalg.lstsq(design, each, rcond=None)[0]
+    share = float(np.expm1(rest.std()))
+    if share < STRAYS:
+        return []
+    return [
+        f"The FLOPs of a sample stray by {share:.0%} from a function of model size, and so does D*; --x is model size "
+        "first, then samples."
+    ]
+
+
 def _profiles(runs: Runs, settings: Settings, found: GroupSplit, kind: str) -> IsoFLOP | None:
     how = {"draws": settings.draws, "seed": settings.seed, "level": settings.level}
     try:
         first = isoflop(runs.size, runs.flops, runs.loss, runs.samples, budget=runs.budget, known=runs.told, **how)
     except BadInput as error:
-        found.refused.append(f"IsoFLOP profiles: {_lowered(error)}")
+        found.refused.append(f"isoFLOP profiles: {_reason(error)}")
         return None
     found.budgets = [_budget(b, kind) for b in first.budgets]
-    found.refused += [f"{reason[0].upper()}{reason[1:]}." for reason in first.refused]
+    found.refused += first.refused
     found.notes += [first.bend] if first.bend else []
     kept = [b.flops for b in first.budgets if not b.refused]
     about = {name: getattr(first, name) for name in ("rates", "noise", "dof", "line_p", "compared")}
@@ -82,12 +104,12 @@ def _profiles(runs: Runs, settings: Settings, found: GroupSplit, kind: str) -> I
 def _compared(first: IsoFLOP, runs: Runs, settings: Settings, found: GroupSplit, kind: str) -> bool:
     """The second route from the same runs, and whether it agrees."""
     if runs.samples is None:
-        found.refused.append("Surface: it needs the samples of each run, a second column of --x.")
+        found.refused.append(NO_SAMPLES)
         return False
     try:
         second = surface(first, runs.size, runs.samples, runs.loss, settings.form)
     except BadInput as error:
-        found.refused.append(f"Surface: {_lowered(error)}")
+        found.refused.append(f"surface: {_reason(error)}")
         return False
     kept = [b.flops for b in first.budgets if not b.refused]
     _add_surface(second.fit, second.allocation, kept, settings, found, kind)
@@ -98,13 +120,13 @@ def _compared(first: IsoFLOP, runs: Runs, settings: Settings, found: GroupSplit,
 def _alone(runs: Runs, settings: Settings, found: GroupSplit, kind: str) -> tuple[bool, list[int]]:
     """The second route by itself, and the runs it sets aside."""
     if runs.samples is None:
-        found.refused.append("Surface: it needs the samples of each run, a second column of --x.")
+        found.refused.append(NO_SAMPLES)
         return False, []
     how = {"draws": settings.draws, "seed": settings.seed, "level": settings.level}
     try:
         second = alone(runs.size, runs.samples, runs.flops, runs.loss, settings.form, runs.told, **how)
     except BadInput as error:
-        found.refused.append(f"Surface: {_lowered(error)}")
+        found.refused.append(f"surface: {_reason(error)}")
         return False, []
     _add_surface(second.fit, second.allocation, [found.flops_min, found.flops_max], settings, found, kind)
     return True, second.outliers
@@ -194,6 +216,6 @@ def in_units(fitted: Interval, kind: str) -> Interval:
     return Interval(1.0 - fitted.value, 1.0 - fitted.hi, 1.0 - fitted.lo)
 
 
-def _lowered(error: BadInput) -> str:
-    said = str(error)
+def _reason(error: BadInput) -> str:
+    said = str(error).rstrip(".")
     return said[0].lower() + said[1:]

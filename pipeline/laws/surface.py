@@ -57,29 +57,41 @@ def closed_form(a: ArrayLike, alpha: ArrayLike, b: ArrayLike, beta: ArrayLike, k
 
 
 def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike, form: str = "chinchilla") -> Surface:
-    """Fit ``form`` of N and D to the runs of the budgets that ``isoflop`` kept, given the same columns, and compare.
+    """Fit ``form`` of N and D to the rows that ``isoflop`` was given, and compare at the budgets that it kept.
 
     Draws add the noise of that route to this law, so the two are paired; it is widened where runs scatter more about
-    this law. Raises BadInput for a form that does not take N and D, and where the optimum lies past the grid.
+    this law. Runs of budgets that were refused take part with noise of their own: a budget without an optimum inside
+    its sizes still says how loss falls. Raises BadInput for a form that does not take N and D, and where the optimum
+    lies past the grid.
     """
     of_size_and_samples(form)
     if found.cost is None:
         raise BadInput("The second route needs the samples of each run: give isoflop samples or flops_per_sample too.")
     given = columns(size=size, samples=samples, loss=loss)
-    if found.used and max(found.used) >= len(given["size"]):
+    if len(given["size"]) != len(found.weights):
         raise BadInput("The second route needs the same rows as the first.")
-    rows = np.array(found.used)
-    x = np.stack([given["size"], given["samples"]], axis=1)[rows]
-    weights = np.where(np.isin(rows, found.outliers), LITTLE, 1.0)
-    law = fit(x, given["loss"][rows], form, weights)
+    x = np.stack([given["size"], given["samples"]], axis=1)
+    sound = found.weights > HALF
+    weights = np.where(sound, 1.0, LITTLE)
+    law = fit(x, given["loss"], form, weights)
     kept = [b.flops for b in found.budgets if not b.refused]
-    freedom = max(1, len(rows) - law.form.size)
-    scatter = 1.4826 * float(np.median(np.abs(law.residuals))) * np.sqrt(len(rows) / freedom)
+    freedom = max(1, int(np.count_nonzero(sound)) - law.form.size)
+    scatter = 1.4826 * float(np.median(np.abs(law.residuals[sound]))) * np.sqrt(np.count_nonzero(sound) / freedom)
     wider = max(1.0, scatter / max(found.noise, 1e-12)) if scatter > 1e-9 else 1.0
-    v = law.log(x) + wider * found.noise_draws
+    v = law.log(x) + wider * _noise(found)
     theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
     split = optimum(law, theta, np.log(kept), found.cost, found.level)
     return Surface(law, split, agreement(found.allocation.size, split.size))
+
+
+def _noise(found: IsoFLOP) -> Array:
+    """What each draw adds to ln loss of every row [B, n]; rows that took no part borrow from others, in other draws."""
+    random = np.random.Generator(np.random.Philox(key=[len(found.used), 8]))
+    rows, draws = len(found.weights), len(found.noise_draws)
+    lent = random.integers(len(found.used), size=rows)
+    noise = np.stack([found.noise_draws[random.permutation(draws), column] for column in lent], axis=1)
+    noise[:, found.used] = found.noise_draws
+    return noise
 
 
 def alone(
