@@ -17,7 +17,7 @@ from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import Fit, fit, nearby
 from pipeline.laws.forms import Array, form_named
 from pipeline.laws.isoflop import DRAWS, IsoFLOP
-from pipeline.laws.valley import HALF
+from pipeline.laws.valley import BATCH, HALF
 
 GRID = 48
 FINER = 9
@@ -79,7 +79,7 @@ def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike
     scatter = 1.4826 * float(np.median(np.abs(law.residuals[sound]))) * np.sqrt(np.count_nonzero(sound) / freedom)
     wider = max(1.0, scatter / max(found.noise, 1e-12)) if scatter > 1e-9 else 1.0
     v = law.log(x) + wider * _noise(found)
-    theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
+    theta = _drawn(law, x, v, weights)
     split = optimum(law, theta, np.log(kept), found.cost, found.level)
     return Surface(law, split, agreement(found.allocation.size, split.size))
 
@@ -122,10 +122,17 @@ def alone(
     random = np.random.Generator(np.random.Philox(key=[seed, 7]))
     scale = noise * np.sqrt(dof / random.chisquare(dof, (draws, 1)))
     v = law.log(x) + np.clip(scale * random.standard_normal((draws, len(x))), -12.0, 12.0)
-    theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
+    theta = _drawn(law, x, v, weights)
     c = np.log(np.geomspace(given["flops"].min(), given["flops"].max(), BUDGETS))
     cost = Cost.of(np.log(given["size"]), np.log(given["flops"] / given["samples"]))
     return Alone(law, optimum(law, theta, c, cost, level), noise, np.flatnonzero(~sound).tolist())
+
+
+def _drawn(law: Fit, x: Array, v: Array, weights: Array) -> Array:
+    """theta [B, p] of the law fitted to each set of ln loss v [B, n], so many at once as memory allows."""
+    at_once = max(1, BATCH // (law.form.size * len(x)))
+    parts = [v[i : i + at_once] for i in range(0, len(v), at_once)]
+    return np.concatenate([nearby(law, x, part, np.broadcast_to(weights, part.shape)) for part in parts])
 
 
 def of_size_and_samples(form: str) -> None:
