@@ -263,6 +263,12 @@ def test_bad_tables() -> None:
         isoflop(table["size"][1:], table["flops"], table["loss"])
     with pytest.raises(BadInput, match="at fixed compute needs them within a factor"):
         isoflop(table["size"], np.geomspace(1e18, 1e19, 35), table["loss"])
+    with pytest.raises(BadInput, match="Column size must be numbers"):
+        isoflop(["small"], [1e18], [2.0])
+    with pytest.raises(BadInput, match="3 values for 35 runs"):
+        isoflop(**table, known=[True, False, False])
+    with pytest.raises(BadInput, match="A seed is"):
+        isoflop(**table, seed=-1)
     with pytest.raises(BadInput, match="20 draws"):
         isoflop(**table, draws=3)
     with pytest.raises(BadInput, match="needs 3 budgets"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, brief
 from pipeline.laws import wording
 from pipeline.laws.forms import Array
 
@@ -63,7 +63,7 @@ def distinct_sizes(n: Array) -> Array:
 
 def columns(**given: ArrayLike | None) -> dict[str, Array]:
     """Columns of equal length, finite and positive. Raises BadInput for any that is not, naming its first bad row."""
-    found = {name: np.asarray(values, dtype=float).ravel() for name, values in given.items() if values is not None}
+    found = {name: _numbers(name, values) for name, values in given.items() if values is not None}
     if len({len(v) for v in found.values()}) > 1:
         lengths = ", ".join(f"{name} {len(v)}" for name, v in found.items())
         raise BadInput(f"The columns must be equally long, one value a run: {lengths}.")
@@ -75,6 +75,13 @@ def columns(**given: ArrayLike | None) -> dict[str, Array]:
                 "and list it as excluded."
             )
     return found
+
+
+def _numbers(name: str, values: ArrayLike) -> Array:
+    try:
+        return np.array(values, dtype=float).ravel()
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"Column {name} must be numbers, one value a run: {brief(error)}.") from error
 
 
 def profiles(

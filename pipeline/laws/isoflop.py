@@ -145,6 +145,8 @@ def isoflop(
     """
     if draws < 20 or not 0 < level < 1:
         raise BadInput(f"An interval needs 20 draws or more and a level between 0 and 1, not {draws} and {level:g}.")
+    if not 0 <= seed < 2**63:
+        raise BadInput(f"A seed is a whole number from 0 up, not {seed}.")
     given = columns(
         size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget
     )
@@ -188,6 +190,8 @@ def _weights(given: dict[str, Array], flops: Array, known: ArrayLike | None) -> 
     """Next to nothing for diverged runs: above all that a law of N and C / N makes of the others near them."""
     x = np.stack([given["size"], flops / given["size"]], axis=1)
     told = np.zeros(len(flops), dtype=bool) if known is None else np.asarray(known, dtype=bool)
+    if len(told) != len(flops):
+        raise BadInput(f"known says of each run whether it diverged: {len(told)} values for {len(flops)} runs.")
     if shortage(form_named("chinchilla"), x[~told]):
         return np.where(told, LITTLE, 1.0)
     return diverged(x, given["loss"], "chinchilla", told).weights
