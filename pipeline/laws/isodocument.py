@@ -42,7 +42,7 @@ class Route:
     at: float
     factors: dict[str, Interval]
     budgets: int
-    """That the law goes through."""
+    """That the law goes through; 0 where the surface stands alone."""
     about: dict[str, Any]
     """What it rests on: of the valley its rates, noise and tests; of the surface its form, parameters and status."""
 

@@ -111,7 +111,7 @@ def _compared(first: IsoFLOP, runs: Runs, settings: Settings, found: GroupSplit,
     except BadInput as error:
         found.refused.append(f"surface: {_reason(error)}")
         return False
-    kept = [b.flops for b in first.budgets if not b.refused]
+    kept = sum(not b.refused for b in first.budgets)
     _add_surface(second.fit, second.allocation, kept, settings, found, kind)
     found.agreement = _verdict(second.agreement, settings.level)
     return True
@@ -128,13 +128,11 @@ def _alone(runs: Runs, settings: Settings, found: GroupSplit, kind: str) -> tupl
     except BadInput as error:
         found.refused.append(f"surface: {_reason(error)}")
         return False, []
-    _add_surface(second.fit, second.allocation, [found.flops_min, found.flops_max], settings, found, kind)
+    _add_surface(second.fit, second.allocation, 0, settings, found, kind)
     return True, second.outliers
 
 
-def _add_surface(
-    law: Fit, best: Allocation, kept: Sequence[float], settings: Settings, found: GroupSplit, kind: str
-) -> None:
+def _add_surface(law: Fit, best: Allocation, budgets: int, settings: Settings, found: GroupSplit, kind: str) -> None:
     about = {
         "form": law.form.name,
         "latex": law.form.latex,
@@ -143,11 +141,12 @@ def _add_surface(
         "condition": finite(law.condition),
         "delta": law.delta,
     }
-    found.surface = _route(best, len(kept), about)
-    found.predictions += _best("surface", best, kept, settings.predict, kind)
+    ends = (found.flops_min, found.flops_max)
+    found.surface = _route(best, budgets, about)
+    found.predictions += _best("surface", best, ends, settings.predict, kind)
     if law.status != "converged":
         found.notes.append(f"The surface {law.form.name} is {law.status}: read its optimum, not its parameters.")
-    outside = [c for c in (kept[0], kept[-1]) if not found.size_min <= best.size(c).value <= found.size_max]
+    outside = [c for c in ends if not found.size_min <= best.size(c).value <= found.size_max]
     if outside:
         found.notes.append(
             f"At {outside[0]:.3g} FLOPs the surface puts the best model size at {best.size(outside[0]).value:.3g}, "
