@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
-    from pipeline.laws.document import Document, FormFit, GroupLaw
+    from pipeline.laws.document import Document, FormFit, GroupLaw, Header
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".pq")
 OURS = ("--x", "--y", "--help", "-h")
@@ -17,6 +17,7 @@ EPILOG = """examples:
   crossover fit runs.csv --x flops --y loss --group family --predict 1e21
   crossover fit runs.parquet --x N,D --y loss --form chinchilla --run run_id --json
   crossover fit curves.csv --x samples --y accuracy --where split=test --drop-bad
+  crossover fit grid.csv --isoflop --x N,D --y loss --compute flops --group family --predict 1e22
 
 without a FILE, of a study: crossover fit study=NAME
 """
@@ -70,6 +71,10 @@ def _parser() -> _Parser:
     add("--bootstrap", default="", metavar="run|wild", help="intervals by it, not by profile likelihood")
     add("--random-seed", type=int, default=0, metavar="N", help="of starts and draws (default: 0)")
     add("--predict", default="", metavar="X[,X]", help="places to predict; of several inputs one place after the other")
+    add = parser.add_argument_group("best model size and data for a compute").add_argument
+    add("--isoflop", action="store_true", help="isoFLOP profiles, surface and Pareto hull; --x N,D, --predict FLOPs")
+    add("--compute", default="", metavar="COL", help="measured training FLOPs of a row (default: 6 N D)")
+    add("--budget", default="", metavar="COL", help="nominal FLOPs (default: a gap of 20 %% in compute ends a budget)")
     add = parser.add_argument_group("what comes out").add_argument
     add("--json", action="store_true", help="print the whole document")
     add("--out", type=Path, metavar="FILE.json", help="write the whole document")
@@ -80,41 +85,38 @@ def fit(words: list[str]) -> int:
     arguments = _parser().parse_args(words)
     if arguments.out and not arguments.out.absolute().parent.is_dir():
         raise BadInput(f"--out {arguments.out} lies in no folder: make it first.")
-    document = _document(arguments)
+    document, lines = _found(arguments)
     if arguments.out:
         arguments.out.write_text(document.to_json() + "\n")
-    print(document.to_json() if arguments.json else "\n".join(_shown(document)))
+    print(document.to_json() if arguments.json else "\n".join(lines))
     return 0
 
 
-def _document(arguments: argparse.Namespace) -> "Document":
+COMMON = ("group", "run", "config", "outcome", "metric", "convention", "unit", "tuned", "form", "kind", "level")
+COMMON += ("draws", "drop_bad")
+OF_LAWS = ("weight", "delta", "bootstrap", "envelope")
+OF_SPLITS = ("compute", "budget")
+
+
+def _found(arguments: argparse.Namespace) -> tuple["Header", list[str]]:
+    """The document and the lines that show it."""
+    own, others = (OF_SPLITS, OF_LAWS) if arguments.isoflop else (OF_LAWS, OF_SPLITS)
+    if unused := [name for name in others if getattr(arguments, name)]:
+        kind = "takes no" if arguments.isoflop else "is needed for"
+        raise BadInput(f"--isoflop {kind} --{unused[0]}: see `crossover fit --help`.")
+    how: dict[str, Any] = {name: getattr(arguments, name) for name in COMMON + own}
+    how |= {"seed_column": arguments.seed, "seed": arguments.random_seed}
+    how |= {"predict": _numbers(arguments.predict), "where": _filters(arguments.where)}
+    if arguments.isoflop:
+        from pipeline import splitting
+        from pipeline.laws.isotabular import fit_isoflop
+
+        splits = fit_isoflop(arguments.file, arguments.x.split(","), arguments.y, **how)
+        return splits, splitting.shown(splits)
     from pipeline.laws.tabular import fit_table
 
-    named = (
-        "group",
-        "run",
-        "config",
-        "weight",
-        "outcome",
-        "metric",
-        "convention",
-        "unit",
-        "tuned",
-        "form",
-        "kind",
-        "delta",
-    )
-    more = ("level", "draws", "bootstrap", "envelope", "drop_bad")
-    return fit_table(
-        arguments.file,
-        arguments.x.split(","),
-        arguments.y,
-        seed_column=arguments.seed,
-        seed=arguments.random_seed,
-        predict=_numbers(arguments.predict),
-        where=_filters(arguments.where),
-        **{name: getattr(arguments, name) for name in named + more},
-    )
+    laws = fit_table(arguments.file, arguments.x.split(","), arguments.y, **how)
+    return laws, _shown(laws)
 
 
 def _numbers(text: str) -> list[float]:
@@ -142,7 +144,7 @@ def _shown(document: "Document") -> list[str]:
         f"{document.data['source']} (sha256 {document.data['sha256'][:12]}), form {settings['form']}, "
         f"{wording.level(settings['level'])} intervals."
     ]
-    lines += _aligned([["group", "points", "status", "noise", "law"], *map(_row, document.groups)])
+    lines += aligned([["group", "points", "status", "noise", "law"], *map(_row, document.groups)])
     for law in document.groups:
         who = f"{law.group}: " if law.group else ""
         lines += [f"{who}{_predicted(p)}" for p in law.predictions]
@@ -150,9 +152,7 @@ def _shown(document: "Document") -> list[str]:
         lines += [f"{who}{note}" for note in law.notes]
     lines += [crossing.sentence for crossing in document.crossings]
     lines += document.notes
-    if document.dropped:
-        lines.append(_dropped(document.dropped))
-    return lines
+    return lines + dropped(document.dropped)
 
 
 def _row(law: "GroupLaw") -> list[str]:
@@ -192,12 +192,15 @@ def _listed(who: str, law: "GroupLaw") -> list[str]:
     return [f"{who}diverged and weighted down: {', '.join(shown)}{more}."]
 
 
-def _dropped(rows: list[dict[str, Any]]) -> str:
+def dropped(rows: list[dict[str, Any]]) -> list[str]:
+    """A sentence, or none."""
+    if not rows:
+        return []
     shown = [f"row {row['row']} ({row['column']} {row['reason']})" for row in rows[:SHOWN]]
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return f"Left out: {', '.join(shown)}{more}."
+    return [f"Left out: {', '.join(shown)}{more}."]
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

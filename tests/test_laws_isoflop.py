@@ -125,6 +125,39 @@ def test_edge_is_refused_in_words() -> None:
         isoflop(**runs(replace(LOPSIDED, off=-2.0, drift=0.0), noise=0.0), draws=DRAWS)
 
 
+def test_what_is_no_valley_is_told_from_an_edge() -> None:
+    table = runs(LOPSIDED)
+    third = table["loss"].reshape(5, 7)[2]
+    third[:] = 2 * third.max() - third
+    found = isoflop(**table, draws=DRAWS)
+    assert [bool(b.refused) for b in found.budgets] == [False, False, True, False, False]
+    assert found.refused[0].startswith("budget 32 EFLOPs is not convex")
+    assert found.allocation.size.exponent.lo < LOPSIDED.exponent() < found.allocation.size.exponent.hi
+
+
+def test_a_budget_that_is_too_wide_is_refused_by_itself() -> None:
+    table = runs(LOPSIDED, noise=1e-4)
+    table["flops"][:7] = 1e18 * np.geomspace(0.7, 1.4, 7)
+    found = isoflop(**table, draws=DRAWS)
+    assert found.refused[0].startswith("budget 990 PFLOPs has runs of 7e+17 to 1.4e+18 FLOPs")
+    assert len([b for b in found.budgets if b.size]) == 4
+
+
+def test_runs_that_miss_their_budget_are_of_it_all_the_same() -> None:
+    case = replace(LOPSIDED, rounding=0.15)
+    found = isoflop(**runs(case, noise=0.0), draws=DRAWS)
+    assert len(found.budgets) == 5 and not found.refused
+    assert found.allocation.size.exponent.value == pytest.approx(0.2 / 0.7, rel=1e-6)
+
+
+def test_diverged_by_their_own_account_count_nothing() -> None:
+    table = runs(LOPSIDED)
+    told = np.zeros(35, dtype=bool)
+    told[[2, 18]] = True
+    found = isoflop(**table, known=told, draws=DRAWS)
+    assert found.outliers == [2, 18]
+
+
 def test_too_few_sizes_are_refused() -> None:
     table = runs(LOPSIDED)
     kept = np.array([i for i in range(35) if not 3 <= i < 7])
@@ -228,8 +261,14 @@ def test_bad_tables() -> None:
     table = runs(LOPSIDED)
     with pytest.raises(BadInput, match="equally long"):
         isoflop(table["size"][1:], table["flops"], table["loss"])
-    with pytest.raises(BadInput, match="a profile at fixed compute needs runs within"):
+    with pytest.raises(BadInput, match="at fixed compute needs them within a factor"):
         isoflop(table["size"], np.geomspace(1e18, 1e19, 35), table["loss"])
+    with pytest.raises(BadInput, match="Column size must be numbers"):
+        isoflop(["small"], [1e18], [2.0])
+    with pytest.raises(BadInput, match="3 values for 35 runs"):
+        isoflop(**table, known=[True, False, False])
+    with pytest.raises(BadInput, match="A seed is"):
+        isoflop(**table, seed=-1)
     with pytest.raises(BadInput, match="20 draws"):
         isoflop(**table, draws=3)
     with pytest.raises(BadInput, match="needs 3 budgets"):

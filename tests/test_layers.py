@@ -49,6 +49,7 @@ ROWS: list[tuple[int, tuple[str, ...]]] = [
             "pipeline.lookup",
             *("pipeline.candidates", "pipeline.advice", "pipeline.adaptive", "pipeline.proposal"),
             "pipeline.fitting",
+            "pipeline.splitting",
             "pipeline.convert",
             "pipeline.cli",
             "pipeline.__main__",

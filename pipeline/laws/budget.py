@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, brief
 from pipeline.laws import wording
 from pipeline.laws.forms import Array
 
-TOGETHER = 1.1
+TOGETHER = 1.2
 """Runs whose FLOPs lie closer than this factor are of one budget, as whole steps and batches leave them."""
-WIDEST = 1.25
+WIDEST = 1.5
+"""Runs further apart are no profile at fixed compute."""
 LEAST_SIZES = 4
 """A valley has a place, a height and a depth; one more size shows its shape."""
 
@@ -62,7 +63,7 @@ def distinct_sizes(n: Array) -> Array:
 
 def columns(**given: ArrayLike | None) -> dict[str, Array]:
     """Columns of equal length, finite and positive. Raises BadInput for any that is not, naming its first bad row."""
-    found = {name: np.asarray(values, dtype=float).ravel() for name, values in given.items() if values is not None}
+    found = {name: _numbers(name, values) for name, values in given.items() if values is not None}
     if len({len(v) for v in found.values()}) > 1:
         lengths = ", ".join(f"{name} {len(v)}" for name, v in found.items())
         raise BadInput(f"The columns must be equally long, one value a run: {lengths}.")
@@ -76,13 +77,17 @@ def columns(**given: ArrayLike | None) -> dict[str, Array]:
     return found
 
 
+def _numbers(name: str, values: ArrayLike) -> Array:
+    try:
+        return np.array(values, dtype=float).ravel()
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"Column {name} must be numbers, one value a run: {brief(error)}.") from error
+
+
 def profiles(
     size: Array, flops: Array, loss: Array, budget: Array | None = None, weights: Array | None = None
 ) -> list[Profile]:
-    """Runs by budget, ascending. Without ``budget`` a gap of more than 10 % in FLOPs starts another.
-
-    Raises BadInput where runs fill the axis with no such gaps, for those are no profiles.
-    """
+    """Runs by budget, ascending. Without ``budget`` a gap of more than 20 % in FLOPs starts another."""
     if not len(size):
         return []
     c = np.log(flops)
@@ -93,12 +98,6 @@ def profiles(
     groups = np.split(order, 1 + np.flatnonzero(np.diff(key[order]) > apart))
     found = []
     for rows in groups:
-        low, high = np.exp(c[rows].min()), np.exp(c[rows].max())
-        if high > WIDEST * low:
-            raise BadInput(
-                f"Runs of one budget spend {low:.3g} to {high:.3g} FLOPs, a factor of {high / low:.2f}: a profile "
-                f"at fixed compute needs runs within a factor of {WIDEST}; name the budgets in a column of their own."
-            )
         rows = rows[np.argsort(size[rows], kind="stable")]
         flops_of = float(np.exp(key[rows].mean()))
         found.append(Profile(flops_of, np.log(size[rows]), c[rows], np.log(loss[rows]), w[rows], rows))
@@ -122,19 +121,35 @@ def turn(profile: Profile, degree: int) -> Turn:
 
 
 def refusal(profile: Profile, optimum: float | None = None) -> str:
-    """Why a budget has no optimum of its own, in words, or nothing. ``optimum`` is the fitted ln N*."""
-    sizes = profile.sizes
+    """Why a budget has no optimum of its own, or nothing. ``optimum`` is the fitted ln N*; -inf is nowhere."""
     name = f"budget {wording.place('compute', profile.flops)}"
-    if len(sizes) < LEAST_SIZES:
-        return f"{name} has {wording.counted(len(sizes), 'model size')}, and a profile needs {LEAST_SIZES}"
+    if reason := _no_profile(profile):
+        return f"{name} {reason}"
     if optimum is None:
         return ""
-    lowest = profile.lowest()
+    sizes, lowest = profile.sizes, profile.lowest()
     below = optimum <= sizes[0] or (lowest == sizes[0] and optimum < sizes[1])
     above = optimum >= sizes[-1] or (lowest == sizes[-1] and optimum > sizes[-2])
+    if np.isneginf(optimum) or ((below or above) and turn(profile, 2).check == "no minimum"):
+        return (
+            f"{name} is not convex: over its {len(sizes)} sizes the losses bend down, or the noise hides how they bend"
+        )
     if below or above:
         end = "smallest" if below else "largest"
         edge = np.exp(sizes[0] if below else sizes[-1])
         advice = "smaller" if below else "larger"
         return f"{name}: the optimum lies on the edge, at the {end} model run ({edge:.3g}); add {advice} ones"
+    return ""
+
+
+def _no_profile(profile: Profile) -> str:
+    sizes = len(profile.sizes)
+    if sizes < LEAST_SIZES:
+        return f"has {wording.counted(sizes, 'model size')}, and a profile needs {LEAST_SIZES}"
+    low, high = np.exp(profile.c.min()), np.exp(profile.c.max())
+    if high > WIDEST * low:
+        return (
+            f"has runs of {low:.3g} to {high:.3g} FLOPs, and a profile at fixed compute needs them within a factor of "
+            f"{WIDEST}; where they are several budgets, name the budget of each run in a column"
+        )
     return ""

@@ -33,6 +33,15 @@ class Columns:
     unit: str = ""
     tuned: str = ""
     """What was tuned by a grid: of its values the best at each place counts."""
+    compute: str = ""
+    """Training FLOPs of a run, beside the inputs x."""
+    budget: str = ""
+    """Nominal training FLOPs: rows that share them are one profile."""
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """Role -> name of the columns of numbers besides x, y and weight."""
+        return {role: name for role in ("compute", "budget") if (name := getattr(self, role))}
 
     @property
     def runs_named(self) -> bool:
@@ -55,6 +64,8 @@ class Columns:
                 raise BadInput(f"{source.name} has no column {column!r} for {role}: {nearest(column, source.cells)}")
         if repeated := [c for c in self.x if self.x.count(c) > 1 or c == self.y]:
             raise BadInput(f"Column {repeated[0]!r} is named twice: x and y are columns of their own.")
+        if repeated := [(role, c) for role, c in self.beside.items() if c in (*self.x, self.y)]:
+            raise BadInput(f"Column {repeated[0][1]!r} is named twice: --{repeated[0][0]} is a column of its own.")
 
 
 def kind_of(metric: str) -> str:

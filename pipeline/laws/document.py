@@ -114,11 +114,11 @@ class Passing:
 
 
 @dataclass
-class Document:
+class Header:
+    """What every document of a table says: of which rows it is, how they were fitted, which were not."""
+
     data: dict[str, Any]
     settings: dict[str, Any]
-    groups: list[GroupLaw] = field(default_factory=list)
-    crossings: list[Passing] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
     """Rows that were not fitted, with the column and the reason."""
     notes: list[str] = field(default_factory=list)
@@ -128,6 +128,14 @@ class Document:
     def to_json(self) -> str:
         """Strict JSON (no NaN, no infinity)."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False, indent=1)
+
+
+@dataclass
+class Document(Header):
+    """Laws and crossovers."""
+
+    groups: list[GroupLaw] = field(default_factory=list)
+    crossings: list[Passing] = field(default_factory=list)
 
 
 def finite(value: float) -> float | None:

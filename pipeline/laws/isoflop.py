@@ -16,7 +16,7 @@ from pipeline.errors import BadInput
 from pipeline.laws import wording
 from pipeline.laws.allocation import LEVEL, Allocation, Cost, Interval, allocation
 from pipeline.laws.budget import Profile, Turn, columns, profiles, refusal, turn
-from pipeline.laws.diverged import diverged
+from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import shortage
 from pipeline.laws.forms import Array, form_named
 from pipeline.laws.joint import MISFIT, Joint, grid_of
@@ -24,6 +24,8 @@ from pipeline.laws.valley import HALF, robust
 
 DRAWS = 1000
 LEAST_BUDGETS = 3
+SHOWN = 5
+"""Refused budgets that one sentence names."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class IsoFLOP:
     """Exponent of N* by each budget's own parabola or cubic and a straight line through them."""
     outliers: list[int]
     """Rows that lie far off their valley and weigh less than half for it."""
+    weights: Array = field(repr=False)
+    """Of every row given: next to nothing where a run has diverged, less than half where it is an outlier."""
     used: list[int]
     """Rows of the budgets kept."""
     noise_draws: Array = field(repr=False)
@@ -86,22 +90,34 @@ class IsoFLOP:
         return [b.refused for b in self.budgets if b.refused]
 
     @property
-    def sentences(self) -> list[str]:
-        """The answer, then what to know about it."""
+    def answer(self) -> str:
+        """The exponents, in a sentence."""
         size, samples = self.allocation.size.exponent, self.allocation.samples
         kept = [b.flops for b in self.budgets if not b.refused]
-        answer = (
+        said = (
             f"From {wording.stretch('compute', kept[0], kept[-1])} ({len(kept)} budgets) the best model size grows as "
             f"C^{size.value:.3f} ({wording.level(self.level)} interval {size.lo:.3f} to {size.hi:.3f})"
         )
         if samples:
             b = samples.exponent
-            answer += f", and the samples to train it on as C^{b.value:.3f} ({b.lo:.3f} to {b.hi:.3f})"
-        told = [f"{answer}.", *(f"Refused {reason}." for reason in self.refused)]
-        if self.line_p < MISFIT:
-            told.append(
-                f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it."
-            )
+            said += f", and the samples to train it on as C^{b.value:.3f} ({b.lo:.3f} to {b.hi:.3f})"
+        return f"{said}."
+
+    @property
+    def bend(self) -> str:
+        """A sentence where the optima are not on one power law, or nothing."""
+        if self.line_p >= MISFIT:
+            return ""
+        return f"The optima do not lie on one power law (p = {self.line_p:.2g}); intervals are widened for it."
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer, then what to know about it."""
+        told = [self.answer]
+        if self.refused:
+            told.append(f"Refused: {_listed(self.refused)}.")
+        if self.bend:
+            told.append(self.bend)
         if self.outliers:
             rows = wording.listed([str(r) for r in self.outliers])
             told.append(f"Given less weight, for they lie far off their profile: rows {rows}.")
@@ -115,6 +131,7 @@ def isoflop(
     samples: ArrayLike | None = None,
     flops_per_sample: ArrayLike | None = None,
     budget: ArrayLike | None = None,
+    known: ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
@@ -122,20 +139,24 @@ def isoflop(
     """One value a run, in arrays or columns of a DataFrame: model size, measured training FLOPs, loss, samples seen.
 
     ``flops`` may be None where samples and the FLOPs of a sample are given; D* needs one of those two. ``budget`` names
-    the nominal FLOPs of each run where runs of one budget lie more than 10 % apart. Raises BadInput for values that are
-    not finite and positive, and for fewer than three budgets with an optimum inside their sizes, saying of each why.
+    the nominal FLOPs of each run where runs of one budget lie more than 20 % apart; ``known`` says which runs have
+    diverged by their own account. Raises BadInput for values that are not finite and positive, and for fewer than three
+    budgets with an optimum inside their sizes, saying of each why.
     """
     if draws < 20 or not 0 < level < 1:
         raise BadInput(f"An interval needs 20 draws or more and a level between 0 and 1, not {draws} and {level:g}.")
+    if not 0 <= seed < 2**63:
+        raise BadInput(f"A seed is a whole number from 0 up, not {seed}.")
     given = columns(
         size=size, flops=flops, loss=loss, samples=samples, flops_per_sample=flops_per_sample, budget=budget
     )
     flops_of, cost = _costed(given)
-    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), _weights(given, flops_of))
+    weights = _weights(given, flops_of, known)
+    found = profiles(given["size"], flops_of, given["loss"], given.get("budget"), weights)
     reasons = _refusals(found)
     joint = Joint([p for p, reason in zip(found, reasons, strict=True) if not reason], draws, seed)
     own = joint.own_optima()
-    rows, weights = joint.rows, joint.grid.w[joint.grid.w > 0]
+    weights[joint.rows] = joint.grid.w[joint.grid.w > 0]
     return IsoFLOP(
         [_optimum(p, reason, own.get(p.flops), cost, level) for p, reason in zip(found, reasons, strict=True)],
         allocation(joint.c, *joint.law_optima(), cost, level),
@@ -144,8 +165,9 @@ def isoflop(
         joint.dof,
         joint.line_p,
         _compared(joint.profiles, level),
-        sorted(int(r) for r in rows[weights < HALF]),
-        rows.tolist(),
+        np.flatnonzero(weights < HALF).tolist(),
+        weights,
+        joint.rows.tolist(),
         joint.noise_draws[:, joint.grid.w > 0],
         cost,
         level,
@@ -164,12 +186,15 @@ def _costed(given: dict[str, Array]) -> tuple[Array, Cost | None]:
     return flops, None if each is None else Cost.of(np.log(given["size"]), np.log(each))
 
 
-def _weights(given: dict[str, Array], flops: Array) -> Array:
+def _weights(given: dict[str, Array], flops: Array, known: ArrayLike | None) -> Array:
     """Next to nothing for diverged runs: above all that a law of N and C / N makes of the others near them."""
     x = np.stack([given["size"], flops / given["size"]], axis=1)
-    if shortage(form_named("chinchilla"), x):
-        return np.ones_like(flops)
-    return diverged(x, given["loss"], "chinchilla").weights
+    told = np.zeros(len(flops), dtype=bool) if known is None else np.asarray(known, dtype=bool)
+    if len(told) != len(flops):
+        raise BadInput(f"known says of each run whether it diverged: {len(told)} values for {len(flops)} runs.")
+    if shortage(form_named("chinchilla"), x[~told]):
+        return np.where(told, LITTLE, 1.0)
+    return diverged(x, given["loss"], "chinchilla", told).weights
 
 
 def _refusals(found: Sequence[Profile]) -> list[str]:
@@ -178,7 +203,7 @@ def _refusals(found: Sequence[Profile]) -> list[str]:
     for _ in range(len(found) + 1):
         at = [i for i, reason in enumerate(reasons) if not reason]
         if len(at) < LEAST_BUDGETS:
-            why = "; ".join(reason for reason in reasons if reason) or f"the table has {len(found)}"
+            why = _listed([reason for reason in reasons if reason]) or f"the table has {len(found)}"
             raise BadInput(
                 f"A law of the best size needs {LEAST_BUDGETS} budgets with an optimum inside their sizes: {why}."
             )
@@ -190,6 +215,11 @@ def _refusals(found: Sequence[Profile]) -> list[str]:
         if all(not reasons[i] for i in at):
             break
     return reasons
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    more = [f"and {len(reasons) - SHOWN} more"] if len(reasons) > SHOWN else []
+    return "; ".join([*reasons[:SHOWN], *more])
 
 
 def _optimum(p: Profile, refused: str, own: tuple[Array, Array] | None, cost: Cost | None, level: float) -> Optimum:

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.errors import BadInput
 from pipeline.laws.budget import Profile
 from pipeline.laws.forms import Array
-from pipeline.laws.valley import HALF, Grid, robust, settle
+from pipeline.laws.valley import HALF, Grid, redrawn, robust, settle
 
 MISFIT = 0.01
 """Level of the test that the optima lie on one power law."""
@@ -45,21 +45,21 @@ class Joint:
 
     def law_optima(self) -> tuple[Array, Array, Array, Array]:
         """ln N*, its draws, ln L* and its draws, of the law."""
-        drawn = settle(self.grid, self.line, np.tile(self.law.theta, (len(self.losses), 1)), self.losses)
-        n, n_draws = (v.theta[:, 2:] @ self.line.T + self.centre for v in (self.law, drawn))
-        return n[0], n_draws, np.log(self.law.level[0]), np.log(np.maximum(drawn.level, 1e-300))
+        theta, level = redrawn(self.grid, self.line, self.law.theta[0], self.losses)
+        n, n_draws = (t[:, 2:] @ self.line.T + self.centre for t in (self.law.theta, theta))
+        return n[0], n_draws, _ln(self.law.level[0]), _ln(level)
 
     def own_optima(self) -> dict[float, tuple[Array, Array]]:
         """By budget: (ln N*, ln L*) and their draws [B, 2] of its own valley."""
         start = np.concatenate([self.law.theta[0, :2], self.line @ self.law.theta[0, 2:]])
-        drawn = settle(self.grid, np.eye(len(self.c)), np.tile(start, (len(self.losses), 1)), self.losses)
+        theta, level = redrawn(self.grid, np.eye(len(self.c)), start, self.losses)
         shift = self.own.theta[0, 2:] - start[2:]  # draws are about the law, the optimum reported is the budget's own
         found = {}
         for k, profile in enumerate(self.profiles):
-            value = np.array([self.own.theta[0, 2 + k] + self.centre, np.log(self.own.level[0, k])])
-            rise = value[1] - np.log(self.law.level[0, k])
-            logs = np.log(np.maximum(drawn.level[:, k], 1e-300))
-            moved = np.stack([drawn.theta[:, 2 + k] + self.centre + shift[k], logs + rise], axis=1)
+            value = np.array([self.own.theta[0, 2 + k] + self.centre, _ln(self.own.level[0, k])])
+            rise = value[1] - _ln(self.law.level[0, k])
+            logs = _ln(level[:, k])
+            moved = np.stack([theta[:, 2 + k] + self.centre + shift[k], logs + rise], axis=1)
             found[profile.flops] = (value, moved)
         return found
 
@@ -73,6 +73,11 @@ def grid_of(kept: Sequence[Profile]) -> tuple[Grid, float]:
         m = len(p.n)
         n[k, :m], c[k, :m], y[k, :m], w[k, :m] = p.n - centre, p.c - np.log(p.flops), np.exp(p.v), p.w
     return Grid(n, c, y, w), centre
+
+
+def _ln(level: Array) -> Array:
+    """Of L*, which a fit to absurd losses can put below 0."""
+    return np.log(np.maximum(level, 1e-300))
 
 
 def _line_test(line: float, own: float, gained: int, free: int) -> tuple[float, float]:

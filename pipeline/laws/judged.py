@@ -26,7 +26,7 @@ class Dropped:
 
 @dataclass
 class Judged:
-    """``kept`` are indices of rows; ``numbers`` [d + 2] (x, y, weight) and ``texts`` are theirs."""
+    """``kept`` are indices of rows; ``numbers`` (x, y, weight, what is beside) and ``texts`` are theirs."""
 
     source: Source
     columns: Columns
@@ -88,6 +88,7 @@ class Judged:
         numbers = [(column, *number(cells[column][i], "x")) for column in c.x]
         numbers.append((c.y, *self._metric(cells[c.y][i])))
         numbers.append((c.weight, *number(cells[c.weight][i], "weight")) if c.weight else ("", 1.0, ""))
+        numbers += [(column, *number(cells[column][i], "x")) for column in c.beside.values()]
         self.numbers[i] = [value for _, value, _ in numbers]
         for column, _, reason in numbers:
             if reason:

@@ -10,17 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
-from pipeline.laws.allocation import Agreement, Allocation, Cost, agreement, allocation
+from pipeline.laws import gates
+from pipeline.laws.allocation import LEVEL, Agreement, Allocation, Cost, agreement, allocation
 from pipeline.laws.budget import columns
-from pipeline.laws.diverged import LITTLE
+from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import Fit, fit, nearby
 from pipeline.laws.forms import Array, form_named
-from pipeline.laws.isoflop import IsoFLOP
+from pipeline.laws.isoflop import DRAWS, IsoFLOP
+from pipeline.laws.valley import BATCH, HALF
 
 GRID = 48
 FINER = 9
 """Points between the neighbours of the lowest, in each of ``ROUNDS`` rounds."""
 ROUNDS = 3
+BUDGETS = 5
+"""Over the range of FLOPs, where runs name none."""
 BEYOND = np.log(16.0)
 """How far past the smallest and largest model run the optimum is looked for."""
 
@@ -33,6 +37,18 @@ class Surface:
     """With the isoFLOP route, from the same runs under the same noise."""
 
 
+@dataclass(frozen=True)
+class Alone:
+    """The second route by itself, where there are no profiles to compare it with."""
+
+    fit: Fit
+    allocation: Allocation
+    noise: float
+    """Standard deviation of a run's ln loss about the law."""
+    outliers: list[int]
+    """Rows that have diverged and count little."""
+
+
 def closed_form(a: ArrayLike, alpha: ArrayLike, b: ArrayLike, beta: ArrayLike, k: float = 6.0) -> tuple[Array, Array]:
     """ln of N* at C = 1, and the exponent of C, of E + A N^-alpha + B D^-beta where C = k N D; draws broadcast."""
     big_a, al, big_b, be = (np.asarray(v, dtype=float) for v in (a, alpha, b, beta))
@@ -41,30 +57,88 @@ def closed_form(a: ArrayLike, alpha: ArrayLike, b: ArrayLike, beta: ArrayLike, k
 
 
 def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike, form: str = "chinchilla") -> Surface:
-    """Fit ``form`` of N and D to the runs of the budgets that ``isoflop`` kept, given the same columns, and compare.
+    """Fit ``form`` of N and D to the rows that ``isoflop`` was given, and compare at the budgets that it kept.
 
     Draws add the noise of that route to this law, so the two are paired; it is widened where runs scatter more about
-    this law. Raises BadInput for a form that does not take N and D, and where the optimum lies past the grid.
+    this law. Runs of budgets that were refused take part with noise of their own: a budget without an optimum inside
+    its sizes still says how loss falls. Raises BadInput for a form that does not take N and D, and where the optimum
+    lies past the grid.
     """
-    if form_named(form).inputs != ("N", "D"):
-        raise BadInput(f"The form {form!r} is no law of model size N and samples D.")
+    of_size_and_samples(form)
     if found.cost is None:
         raise BadInput("The second route needs the samples of each run: give isoflop samples or flops_per_sample too.")
     given = columns(size=size, samples=samples, loss=loss)
-    if found.used and max(found.used) >= len(given["size"]):
+    if len(given["size"]) != len(found.weights):
         raise BadInput("The second route needs the same rows as the first.")
-    rows = np.array(found.used)
-    x = np.stack([given["size"], given["samples"]], axis=1)[rows]
-    weights = np.where(np.isin(rows, found.outliers), LITTLE, 1.0)
-    law = fit(x, given["loss"][rows], form, weights)
+    x = np.stack([given["size"], given["samples"]], axis=1)
+    sound = found.weights > HALF
+    weights = np.where(sound, 1.0, LITTLE)
+    law = fit(x, given["loss"], form, weights)
     kept = [b.flops for b in found.budgets if not b.refused]
-    freedom = max(1, len(rows) - law.form.size)
-    scatter = 1.4826 * float(np.median(np.abs(law.residuals))) * np.sqrt(len(rows) / freedom)
+    freedom = max(1, int(np.count_nonzero(sound)) - law.form.size)
+    scatter = 1.4826 * float(np.median(np.abs(law.residuals[sound]))) * np.sqrt(np.count_nonzero(sound) / freedom)
     wider = max(1.0, scatter / max(found.noise, 1e-12)) if scatter > 1e-9 else 1.0
-    v = law.log(x) + wider * found.noise_draws
-    theta = nearby(law, x, v, np.broadcast_to(weights, v.shape))
+    v = law.log(x) + wider * _noise(found)
+    theta = _drawn(law, x, v, weights)
     split = optimum(law, theta, np.log(kept), found.cost, found.level)
     return Surface(law, split, agreement(found.allocation.size, split.size))
+
+
+def _noise(found: IsoFLOP) -> Array:
+    """What each draw adds to ln loss of every row [B, n]; rows that took no part borrow from others, in other draws."""
+    random = np.random.Generator(np.random.Philox(key=[len(found.used), 8]))
+    rows, draws = len(found.weights), len(found.noise_draws)
+    lent = random.integers(len(found.used), size=rows)
+    noise = np.stack([found.noise_draws[random.permutation(draws), column] for column in lent], axis=1)
+    noise[:, found.used] = found.noise_draws
+    return noise
+
+
+def alone(
+    size: ArrayLike,
+    samples: ArrayLike,
+    flops: ArrayLike,
+    loss: ArrayLike,
+    form: str = "chinchilla",
+    known: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Alone:
+    """The law of all runs, whether or not they are profiles, and its optimum over the range of their FLOPs.
+
+    ``known`` says which runs have diverged by their own account. Draws are as those of ``isoflop``: losses about the
+    law under normal noise, whose size is known to Student's degree. Raises BadInput as ``surface`` does, and for fewer
+    places than the form has parameters + 2.
+    """
+    of_size_and_samples(form)
+    given = columns(size=size, samples=samples, flops=flops, loss=loss)
+    x, chosen = np.stack([given["size"], given["samples"]], axis=1), form_named(form)
+    gates.enough(chosen, x)
+    weights = diverged(x, given["loss"], chosen, known).weights
+    law, sound = fit(x, given["loss"], chosen, weights), weights > HALF
+    dof = max(1, int(np.count_nonzero(sound)) - chosen.size)
+    noise = float(np.sqrt((law.residuals[sound] ** 2).sum() / dof))
+    random = np.random.Generator(np.random.Philox(key=[seed, 7]))
+    scale = noise * np.sqrt(dof / random.chisquare(dof, (draws, 1)))
+    v = law.log(x) + np.clip(scale * random.standard_normal((draws, len(x))), -12.0, 12.0)
+    theta = _drawn(law, x, v, weights)
+    c = np.log(np.geomspace(given["flops"].min(), given["flops"].max(), BUDGETS))
+    cost = Cost.of(np.log(given["size"]), np.log(given["flops"] / given["samples"]))
+    return Alone(law, optimum(law, theta, c, cost, level), noise, np.flatnonzero(~sound).tolist())
+
+
+def _drawn(law: Fit, x: Array, v: Array, weights: Array) -> Array:
+    """theta [B, p] of the law fitted to each set of ln loss v [B, n], so many at once as memory allows."""
+    at_once = max(1, BATCH // (law.form.size * len(x)))
+    parts = [v[i : i + at_once] for i in range(0, len(v), at_once)]
+    return np.concatenate([nearby(law, x, part, np.broadcast_to(weights, part.shape)) for part in parts])
+
+
+def of_size_and_samples(form: str) -> None:
+    """Raises BadInput for a form of other inputs."""
+    if form_named(form).inputs != ("N", "D"):
+        raise BadInput(f"The form {form!r} is no law of model size N and samples D.")
 
 
 def optimum(law: Fit, theta: Array, c: Array, cost: Cost, level: float) -> Allocation:

@@ -41,6 +41,8 @@ class Table:
     """As text."""
     diverged: np.ndarray
     """Whether the outcome says so."""
+    beside: dict[str, Array]
+    """compute and budget, where the columns name them."""
     metric: str
     convention: str
     unit: str
@@ -52,6 +54,18 @@ class Table:
     def falling(self) -> Array:
         """What is fitted: y, or the error 1 - y of an accuracy."""
         return 1.0 - self.y if self.kind == "accuracy" else self.y
+
+    def described(self) -> dict[str, Any]:
+        """For the document."""
+        said = {"metric": self.metric, "kind": self.kind, "convention": self.convention, "unit": self.unit}
+        return {
+            "source": self.source,
+            "sha256": self.digest,
+            "rows_used": len(self.y),
+            "rows_dropped": len(self.dropped),
+            "columns": self.columns.named(),
+            **{name: value for name, value in said.items() if value},
+        }
 
     @property
     def groups(self) -> list[str]:
@@ -101,11 +115,15 @@ def _rows(found: Source, where: Mapping[str, str]) -> list[int]:
 def _table(judged: Judged) -> Table:
     c, kept, source = judged.columns, judged.kept, judged.source
     values = np.array([judged.numbers[i] for i in kept])
-    x, y, weight = values[:, :-2], values[:, -2], values[:, -1]
+    d = len(c.x)
+    x, y, weight = values[:, :d], values[:, d], values[:, d + 1]
+    beside = {role: values[:, d + 2 + i] for i, role in enumerate(c.beside)}
     metric, convention, unit = (_single(judged, *each) for each in SINGLE)
     if judged.kind != "loss":
         gates.one_scale(y.tolist(), [f"{source.name}, row {i + 1}" for i in kept], c.y)
     gates.one_axis(x, c.x, source.name)
+    for role, column in c.beside.items():
+        gates.one_axis(beside[role][:, None], (column,), source.name)
     texts = {role: np.array([each[i] for i in kept]) for role, each in judged.texts.items()}
     none = np.full(len(kept), "")
     place = np.array([", ".join(f"{v:g}" for v in row) for row in x])
@@ -124,6 +142,7 @@ def _table(judged: Judged) -> Table:
         texts.get("seed", none),
         texts.get("tuned", none),
         outcome,
+        beside,
         metric or c.y,
         convention,
         unit,
@@ -147,7 +166,7 @@ def _single(judged: Judged, role: str, noun: str, why: str) -> str:
 
 def _digest(judged: Judged) -> str:
     c = judged.columns
-    numeric = {column: j for j, column in enumerate([*c.x, c.y, c.weight])}
+    numeric = {column: j for j, column in enumerate([*c.x, c.y, c.weight, *c.beside.values()])}
     order: Sequence[str] = sorted(set(c.named().values()))
     lines = []
     for i in judged.kept:

@@ -74,7 +74,7 @@ def _kind(kind: str, form: str) -> str:
 
 
 def _document(data: Table, settings: Settings) -> Document:
-    document = Document(_data(data), settings.plain(), dropped=[asdict(row) for row in data.dropped])
+    document = Document(data.described(), settings.plain(), dropped=[asdict(row) for row in data.dropped])
     grid = _grid(data)
     sampled: dict[str, tuple[GroupLaw, Sampled]] = {}
     for group in data.groups:
@@ -106,15 +106,3 @@ def _grid(data: Table) -> Array:
     """ln x, from well below the first point of any group to far past the last, at which laws can be compared."""
     first, last = data.x[:, 0].min() / NEARER, data.x[:, 0].max() * HORIZON
     return np.linspace(np.log(first), np.log(last), PROFILED)
-
-
-def _data(data: Table) -> dict[str, Any]:
-    said = {"metric": data.metric, "kind": data.kind, "convention": data.convention, "unit": data.unit}
-    return {
-        "source": data.source,
-        "sha256": data.digest,
-        "rows_used": len(data.y),
-        "rows_dropped": len(data.dropped),
-        "columns": data.columns.named(),
-        **{name: value for name, value in said.items() if value},
-    }

@@ -60,4 +60,5 @@ def _values(data: Table) -> np.ndarray:
 
 def _only(data: Table, kept: np.ndarray, dropped: tuple[Dropped, ...]) -> Table:
     names = ("rows", "x", "y", "weight", "group", "run", "config", "seed", "tuned", "diverged")
-    return replace(data, dropped=dropped, **{name: getattr(data, name)[kept] for name in names})
+    beside = {role: values[kept] for role, values in data.beside.items()}
+    return replace(data, dropped=dropped, beside=beside, **{name: getattr(data, name)[kept] for name in names})

@@ -21,6 +21,10 @@ RATES = (0.02, 3.0)
 """Bounds of al and be; at the lower one that side of the valley is a straight line."""
 STARTS = (0.1, 0.3, 0.9)
 STEPS = 100
+STILL, STILL_DRAW = 1e-10, 1e-6
+"""Largest step in theta at which a fit, and a draw about it, has settled; draws differ by far more."""
+BATCH = 4_000_000
+"""Numbers in the Jacobians that are held at once."""
 REWEIGHTINGS = 30
 OUTLIER = 4.0
 """Standard deviations past which a run loses weight, with the square of its distance."""
@@ -63,7 +67,7 @@ class Valley:
     def covariance(self, dof: int) -> Array:
         """Of theta [B, p, p]; a rate at its bound counts as known."""
         j = self.jacobian.reshape(len(self.theta), -1, self.theta.shape[-1])
-        normal = np.einsum("bnp,bnq->bpq", j, j)
+        normal = np.swapaxes(j, 1, 2) @ j
         low, high = np.log(RATES)
         pinned = (self.theta <= low + 1e-9) | (self.theta >= high - 1e-9)
         pinned[:, 2:] = False
@@ -78,7 +82,7 @@ class Valley:
         return inverse * free[:, :, None] * free[:, None, :] * (self.objective / dof)[:, None, None]
 
 
-def settle(grid: Grid, design: Array, start: Array, losses: Array | None = None) -> Valley:
+def settle(grid: Grid, design: Array, start: Array, losses: Array | None = None, still: float = STILL) -> Valley:
     """Least squares from ``start`` [B, 2 + q] for B sets of losses [B, K, M] (the grid's own where None)."""
     y = np.broadcast_to(grid.y, (len(start), *grid.y.shape)) if losses is None else losses
     theta = _bounded(start)
@@ -92,12 +96,20 @@ def settle(grid: Grid, design: Array, start: Array, losses: Array | None = None)
         moved = _bounded(here.theta + _step(grid, here, damping[at]))
         new = _evaluate(grid, design, moved, y[at])
         better = new.objective <= here.objective
-        still = np.abs(moved - here.theta).max(-1) < 1e-10
+        close = np.abs(moved - here.theta).max(-1) < still
         for name in Valley.__dataclass_fields__:
             getattr(now, name)[at[better]] = getattr(new, name)[better]
         damping[at] = np.where(better, np.maximum(damping[at] / 5, 1e-12), damping[at] * 4)
-        active[at] = ~still & (damping[at] < 1e12)
+        active[at] = ~close & (damping[at] < 1e12)
     return now
+
+
+def redrawn(grid: Grid, design: Array, start: Array, losses: Array) -> tuple[Array, Array]:
+    """theta [B, 2 + q] and level [B, K] of the fits to B sets of losses, all from one ``start`` [2 + q]."""
+    at_once = max(1, BATCH // max(1, grid.y.size * len(start)))
+    parts = [losses[i : i + at_once] for i in range(0, len(losses), at_once)]
+    found = [settle(grid, design, np.tile(start, (len(part), 1)), part, STILL_DRAW) for part in parts]
+    return np.concatenate([v.theta for v in found]), np.concatenate([v.level for v in found])
 
 
 def robust(grid: Grid, design: Array, parameters: int) -> tuple[Valley, Grid]:
@@ -157,8 +169,9 @@ def _step(grid: Grid, here: Valley, damping: Array) -> Array:
     """The damped step; a rate at a bound that pushes outward stays where it is."""
     p = here.theta.shape[-1]
     j = here.jacobian.reshape(len(here.theta), -1, p)
-    downhill = np.einsum("bkmp,bkm->bp", here.jacobian, np.sqrt(grid.w) * here.residual)
-    normal = np.einsum("bnp,bnq->bpq", j, j)
+    turned = np.swapaxes(j, 1, 2)
+    downhill = (turned @ (np.sqrt(grid.w) * here.residual).reshape(len(here.theta), -1, 1))[..., 0]
+    normal = turned @ j
     low, high = np.log(RATES)
     pinned = ((here.theta <= low) & (downhill < 0)) | ((here.theta >= high) & (downhill > 0))
     pinned[:, 2:] = False
