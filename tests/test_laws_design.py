@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.design import Study, even, planned, spread
 from pipeline.errors import BadInput
-from pipeline.laws.design import Candidate, Proposal, Side, first_batch, propose
+from pipeline.laws.batch import BATCHES, batch_size, first_batch
+from pipeline.laws.design import Candidate, Proposal, Side, propose
 
 
 def sides(at: float = 1e6, seed: int = 0) -> tuple[Side, Side]:
