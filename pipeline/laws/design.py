@@ -159,12 +159,13 @@ class _State:
             _gradient(side, t, x[self.at == i]) for i, (side, t) in enumerate(zip(sides, theta, strict=True))
         ]
         """[B, p, c] of the candidates of each family, in their order."""
+        self.removed = [self._removed(i) for i in (0, 1)]
         self.variance = self._variance()
         """[B, q] of each thing asked."""
 
     def copy(self) -> "_State":
         other = copy(self)
-        other.inverse = list(self.inverse)
+        other.inverse, other.removed = list(self.inverse), list(self.removed)
         return other
 
     def sd(self) -> float:
@@ -172,13 +173,10 @@ class _State:
         return float(np.exp(0.5 * np.log(self.variance).mean()) / LN10)
 
     def gains(self) -> Array:
-        """Mean fall of ln variance by each candidate [c] (Sherman and Morrison 1950)."""
+        """Mean fall of ln variance by each candidate [c]."""
         out = np.zeros(len(self.at))
         for i in (0, 1):
-            image = self.inverse[i] @ self.gradient[i]
-            scale = self.noise[i] ** 2 + (self.gradient[i] * image).sum(1)
-            removed = (self.along[i] @ image) ** 2 / scale[:, None]
-            share = np.minimum(removed / self.variance[..., None], 1 - 1e-9)
+            share = np.minimum(self.removed[i] / self.variance[..., None], 1 - 1e-9)
             out[self.at == i] = -np.log1p(-share).mean((0, 1))
         return out
 
@@ -188,7 +186,14 @@ class _State:
         image = np.einsum("bpq,bq->bp", self.inverse[i], gradient)
         scale = self.noise[i] ** 2 + (gradient * image).sum(-1)
         self.inverse[i] = self.inverse[i] - image[:, :, None] * image[:, None, :] / scale[:, None, None]
+        self.removed[i] = self._removed(i)
         self.variance = self._variance()
+
+    def _removed(self, i: int) -> Array:
+        """Variance that each candidate of side i would take away, [B, q, c] (Sherman and Morrison 1950)."""
+        image = self.inverse[i] @ self.gradient[i]
+        scale = self.noise[i] ** 2 + (self.gradient[i] * image).sum(1)
+        return np.asarray((self.along[i] @ image) ** 2 / scale[:, None])
 
     def _variance(self) -> Array:
         parts = [((h @ m) * h).sum(-1) for h, m in zip(self.along, self.inverse, strict=True)]
