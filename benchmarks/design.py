@@ -221,5 +221,14 @@ def row(case: Case, studies: int = STUDIES, stream: int = STREAM) -> list[str]:
 
 if __name__ == "__main__":
     given = [int(word) for word in sys.argv[1:]]
-    header = ["crosses", "x*", "sd, grid", "sd, planner", "variance ratio", "by percentiles", "laws known", "FLOPs ratio"]
+    header = [
+        "crosses",
+        "x*",
+        "sd, grid",
+        "sd, planner",
+        "variance ratio",
+        "by percentiles",
+        "laws known",
+        "FLOPs ratio",
+    ]
     show(header, [row(case, *given) for case in CASES])

@@ -93,7 +93,7 @@ def decide(grid: Candidates, trials: dict[str, Planned], spent: float) -> tuple[
     stop; and where the forecast is narrower than the interval, which counts, the forecast does not end it.
     """
     study = grid.prepared.config.study
-    budget, width = study.adaptive.budget or 0.0, study.adaptive.width
+    budget = study.adaptive.budget or 0.0
     left = budget - spent
     if left <= 0:
         return Advice(Proposal()), "The budget is spent."

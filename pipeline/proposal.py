@@ -137,8 +137,8 @@ def _show_power(grid: Candidates, power: list[Chance]) -> None:
     table = plain_table(
         title,
         "90th percentile of the error of the crossover, in decades; or, where fewer than\nnine in ten such studies see "
-        "one, how many do. Columns: scatter of a run (sd of ln\nof the metric) and seeds at every place. Simulated with "
-        "two typical laws.",
+        "one, how many do. Columns: scatter of a run (sd of ln\nof the metric) and seeds at every place. Simulated "
+        "with two typical laws.",
     )
     columns = list(dict.fromkeys((c.noise, c.seeds) for c in power))
     table.add_column("if they cross at", no_wrap=True)
@@ -205,6 +205,7 @@ def _show_command(prepared: Prepared, words: list[str], sweeps: dict[str, dict[s
         said = f" without the {total} of the study as written ({amount(plan.flops, 'FLOPs')}), of which none ran"
     kept += ["study.adaptive.budget=null"] if adaptive.budget is not None else []
     wanted = [f"'+study.sweeps.{name}={_short(sweep)}'" for name, sweep in sweeps.items()]
+    said += "; its tasks come on top" if prepared.config.study.tasks else ""
     console.print(f"To run them{said}:", markup=False)
     quoted = [w if re.fullmatch(r"[\w=.,/:@%+-]+", w) else f"'{w}'" for w in words]
     console.print(" \\\n  ".join([" ".join(["crossover run", *quoted]), *kept, *wanted]), markup=False, soft_wrap=True)

@@ -18,13 +18,12 @@ BATCHES = 4
 def batch_size(budget: float, spent: float) -> float:
     """FLOPs of the next batch: twice the last, so that ``BATCHES`` of them use the budget up.
 
-    It follows from what was spent alone, so that a study that died goes on where it was. A rest too small for a batch
-    of its own belongs to the one before it; 0 when nothing is left.
+    It follows from what was spent alone, so that a study that died goes on where it was. What would leave less than
+    itself is the last and takes it all; 0 when nothing is left.
     """
-    first = budget / (2**BATCHES - 1)
     left = max(0.0, budget - spent)
-    size = spent + first
-    return left if left - size < first else size
+    size = spent + budget / (2**BATCHES - 1)
+    return left if left < 2 * size else size
 
 
 def first_batch(candidates: Sequence[Candidate], cost: Cost, budget: float, places: int = 6) -> list[Candidate]:
