@@ -4,7 +4,8 @@ import json
 import math
 import random
 from collections.abc import Callable
-from functools import partial
+from copy import deepcopy
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,13 @@ NOISE = 0.01
 WORDS = ["study=adaptive", "arch=vit_pico,resnet_pico", "study.budgets=[1024,2048,4096,8192]", "study.name=grown"]
 
 
+composed = lru_cache(load)
+
+
 def study(folder: Path, *words: str) -> Prepared:
-    own = [f"placement.store={folder / 'runs'}", f"placement.data={folder / 'data'}"]
-    return plan_study(load([*WORDS, *own, *words]), prepare_missing=False)
+    loaded = deepcopy(composed((*WORDS, *words)))
+    loaded.config.placement.store, loaded.config.placement.data = str(folder / "runs"), str(folder / "data")
+    return plan_study(loaded, prepare_missing=False)
 
 
 def error(family: str, flops: float, seed: str, noise: float = NOISE) -> float:
