@@ -13,6 +13,7 @@ from pipeline.candidates import Candidates, candidates, standing
 from pipeline.cluster import Summary
 from pipeline.errors import OverBudget
 from pipeline.laws import wording
+from pipeline.laws.batch import batch_size
 from pipeline.laws.design import Proposal
 from pipeline.plan import build_plan, final_address
 from pipeline.prepared import Prepared, conclude, console, manifest_of, priced
@@ -23,8 +24,6 @@ from pipeline.study import Planned, Study
 
 MOST = 12
 """Trials of one batch."""
-SHARE = 4
-"""Batches that what the study's own trials leave of the budget is meant for."""
 
 Execute = Callable[[Prepared], Summary]
 
@@ -71,7 +70,7 @@ def grow(prepared: Prepared, execute: Execute) -> int:
                 conclude(prepared.store, manifest)
                 return 1
         grid.forget()
-        advice, reason = decide(grid, trials, budget - executed(prepared.store, trials))
+        advice, reason = decide(grid, trials, executed(prepared.store, trials))
         if reason:
             break
         _say(advice)
@@ -87,28 +86,49 @@ def executed(store: Store, trials: dict[str, Planned]) -> float:
     return float(sum(records.values()))
 
 
-def decide(grid: Candidates, trials: dict[str, Planned], left: float) -> tuple[Advice, str]:
-    """What to run next, or the reason to stop. A batch too small for any trial grows to what is left, and
-    where the forecast is narrower than the interval, which counts, the forecast does not end it."""
+def decide(grid: Candidates, trials: dict[str, Planned], spent: float) -> tuple[Advice, str]:
+    """What to run next, or the reason to stop. ``spent``: FLOPs of all that was executed.
+
+    A batch that pays for no trial, or narrows too little, doubles up to what is left before either is a reason to
+    stop; and where the forecast is narrower than the interval, which counts, the forecast does not end it.
+    """
     study = grid.prepared.config.study
-    config = study.adaptive
-    own = build_plan(grid.prepared.plan.trials, grid.prepared.plan.datasets).flops
-    batch = config.batch or max(0.0, (config.budget or 0.0) - own) / SHARE
+    budget = study.adaptive.budget or 0.0
+    left = budget - spent
     if left <= 0:
         return Advice(Proposal()), "The budget is spent."
-    advice = advise(grid, trials, min(batch, left) or left, MOST, config.width)
-    if not advice.trials:
-        advice = advise(grid, trials, left, MOST)
-    return advice, _enough(advice, study)
+    own = build_plan(grid.prepared.plan.trials, grid.prepared.plan.datasets).flops
+    size = min(left, study.adaptive.batch or batch_size(budget - own, max(0.0, spent - own)) or left)
+    advice = _batch(grid, trials, size)
+    if reason := _narrow(advice, study):
+        return advice, reason
+    while (reason := _poor(advice, study)) and size < left:
+        size = min(2 * size, left)
+        advice = _batch(grid, trials, size)
+    return advice, reason
 
 
-def _enough(advice: Advice, study: Study) -> str:
+def _batch(grid: Candidates, trials: dict[str, Planned], size: float) -> Advice:
+    """Of ``size`` FLOPs; it may end early by the forecast, but not before its first trial."""
+    width = grid.prepared.config.study.adaptive.width
+    advice = advise(grid, trials, size, MOST, width)
+    return advice if advice.trials or not width else advise(grid, trials, size, MOST)
+
+
+def _narrow(advice: Advice, study: Study) -> str:
+    """The reason to stop where the interval is as narrow as wanted, or nothing."""
+    width = study.adaptive.width
+    if not width or advice.width is None or advice.width > width:
+        return ""
+    return (
+        f"The {wording.level(advice.crossing.level if advice.crossing else 0.9)} interval spans "
+        f"{advice.width:.2g} decades, as narrow as study.adaptive.width={width:g} wants."
+    )
+
+
+def _poor(advice: Advice, study: Study) -> str:
+    """The reason to stop where there is no trial to run, or none worth running; or nothing."""
     config, proposal = study.adaptive, advice.proposal
-    if config.width and advice.width is not None and advice.width <= config.width:
-        return (
-            f"The {wording.level(advice.crossing.level if advice.crossing else 0.9)} interval spans "
-            f"{advice.width:.2g} decades, as narrow as study.adaptive.width={config.width:g} wants."
-        )
     if not proposal.picks:
         return proposal.stop
     if advice.first:

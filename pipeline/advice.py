@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.candidates import Candidates
+from pipeline.laws.batch import first_batch
 from pipeline.laws.crossover import Crossing, cross
-from pipeline.laws.design import Candidate, Pick, Proposal, Side, first_batch, propose
+from pipeline.laws.design import Candidate, Pick, Proposal, Side, propose
 from pipeline.laws.law import LEVEL, Family, make_law
 from pipeline.laws.points import Cell, Point, cells_of, screen
 from pipeline.laws.rows import points_from_rows

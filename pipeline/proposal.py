@@ -15,12 +15,15 @@ from pipeline.errors import BadInput
 from pipeline.laws import wording
 from pipeline.laws.power import Chance, power_table
 from pipeline.ledger import Ledger
-from pipeline.prepared import console, load_config, plan_study
+from pipeline.prepared import Prepared, console, load_config, plan_study
 from pipeline.terminal import amount, plain_table
 
 MOST = 24
+FEWEST, SPREAD = 4, 8
+"""Places that a law with a floor needs, and those that are simulated for a study with fewer."""
 OPTIONS = ("axis", "goal", "pair", "width", "reach", "seeds")
 """Of study.adaptive, which may be written without it."""
+COLUMNS = ("arch", "images", "samples seen", "seed", "place", "adds FLOPs", "sd with it")
 
 
 def show_next(arguments: Namespace) -> int:
@@ -31,7 +34,7 @@ def show_next(arguments: Namespace) -> int:
     grid = candidates(prepared)
     trials = standing(grid)
     advice = advise(grid, trials, budget, MOST, prepared.config.study.adaptive.width)
-    power = [] if set(trials) & Ledger(prepared.store).known() else _power(grid)
+    power = [] if set(trials) & Ledger(prepared.store).known() else _power(_places(grid))
     if arguments.json:
         print(json.dumps(_plain(grid, advice, power), indent=1, allow_nan=False))
         return 0
@@ -39,7 +42,7 @@ def show_next(arguments: Namespace) -> int:
     _show(grid, advice)
     if advice.trials:
         written = [w for w in arguments.words if not w.startswith("study.adaptive.")]
-        _show_command(written, bool(prepared.config.study.sweeps), _sweeps(advice))
+        _show_command(prepared, written, _sweeps(advice))
     return 0
 
 
@@ -56,18 +59,19 @@ def _budget(arguments: Namespace) -> float:
     return budget
 
 
-def _power(grid: Candidates) -> list[Chance]:
-    """For the study as written."""
-    places = [sorted({grid.x(p) for p in grid.prepared.plan.trials.values() if _of(grid, p, f)}) for f in grid.pair]
-    if min(map(len, places)) < 4:
-        places = [list(np.geomspace(min(own), max(own), 8)) if len(own) > 1 else own for own in places]
-    if min(map(len, places)) < 4:
+def _places(grid: Candidates) -> list[list[float]]:
+    """On the axis, of each family of the pair in the study as written."""
+    own = [p for p in grid.prepared.plan.trials.values() if not p.task and p.digest in grid.trials]
+    return [sorted({grid.x(p) for p in own if p.pretrain.arch.family == family}) for family in grid.pair]
+
+
+def _power(places: list[list[float]]) -> list[Chance]:
+    """For the study as written; with ``SPREAD`` places instead where it has too few for a law."""
+    if min(map(len, places)) < FEWEST:
+        places = [list(np.geomspace(min(own), max(own), SPREAD)) if len(own) > 1 else own for own in places]
+    if min(map(len, places)) < FEWEST:
         return []
     return power_table((np.array(places[0]), np.array(places[1])))
-
-
-def _of(grid: Candidates, planned: Any, family: str) -> bool:
-    return not planned.task and planned.digest in grid.trials and planned.pretrain.arch.family == family
 
 
 def _plain(grid: Candidates, advice: Advice, power: list[Chance]) -> dict[str, Any]:
@@ -105,36 +109,41 @@ def _finite(value: float) -> float | None:
 
 
 def _sweeps(advice: Advice) -> dict[str, dict[str, Any]]:
-    """The proposal as sweeps of a study: trials that differ in budget only are one, and in seed only, too."""
-    budgets: dict[tuple[str, int, int], list[int]] = {}
+    """The proposal as sweeps of a study: trials that differ in one of its lists only are one."""
+    sweeps: list[dict[str, tuple[Any, ...]]] = []
     for planned in advice.trials.values():
-        trial = planned.pretrain
-        budgets.setdefault((planned.arch, trial.subset.samples, trial.seed), []).append(trial.budget)
-    seeds: dict[tuple[str, int, tuple[int, ...]], list[int]] = {}
-    for (arch, samples, seed), found in budgets.items():
-        seeds.setdefault((arch, samples, tuple(sorted(found))), []).append(seed)
-    return {
-        f"next{i}": {"archs": [arch], "sizes": [samples], "budgets": list(found), "seeds": sorted(own)}
-        for i, ((arch, samples, found), own) in enumerate(seeds.items())
-    }
+        t = planned.pretrain
+        lists = {"archs": planned.arch, "sizes": t.subset.samples, "budgets": t.budget, "seeds": t.seed}
+        sweeps.append({name: (value,) for name, value in lists.items()})
+    for name in ("budgets", "seeds", "sizes", "archs"):
+        merged: dict[tuple[Any, ...], dict[str, tuple[Any, ...]]] = {}
+        for sweep in sweeps:
+            alike = merged.setdefault(tuple({**sweep, name: ()}.items()), {**sweep, name: ()})
+            alike[name] = tuple(sorted({*alike[name], *sweep[name]}))
+        sweeps = list(merged.values())
+    return {f"next{i}": {name: list(values) for name, values in sweep.items()} for i, sweep in enumerate(sweeps)}
 
 
 def _show_power(grid: Candidates, power: list[Chance]) -> None:
     """Rows: where the crossing is; columns: scatter of a run and seeds."""
     if not power:
         return
-    axis = grid.prepared.config.study.adaptive.axis
-    top = max(max(grid.x(p) for p in grid.prepared.plan.trials.values() if _of(grid, p, f)) for f in grid.pair)
+    axis, places = grid.prepared.config.study.adaptive.axis, _places(grid)
+    top, counts = max(map(max, places)), wording.listed([str(len(own)) for own in places])
+    title = "What this study as written could see"
+    if min(map(len, places)) < FEWEST:
+        title = f"What {SPREAD} places of each family over the range of this study could see"
+        title += f"\n(it has {counts}, and a law needs {FEWEST})"
     table = plain_table(
-        "What this study as written could see",
-        "Expected 90th percentile of the error of the crossover, in decades; in brackets\nhow often it is seen at all, "
-        "where not nearly always. Columns: standard deviation\nof a run in ln of the metric, and seeds at every place. "
-        "Simulated with two typical laws.",
+        title,
+        "90th percentile of the error of the crossover, in decades; or, where fewer than\nnine in ten such studies see "
+        "one, how many do. Columns: scatter of a run (sd of ln\nof the metric) and seeds at every place. Simulated "
+        "with two typical laws.",
     )
     columns = list(dict.fromkeys((c.noise, c.seeds) for c in power))
     table.add_column("if they cross at", no_wrap=True)
     for noise, seeds in columns:
-        table.add_column(f"{noise:g}\n{wording.counted(seeds, 'seed')}", justify="right", no_wrap=True)
+        table.add_column(f"sd {noise:g}\n{wording.counted(seeds, 'seed')}", justify="right", no_wrap=True)
     for reach in dict.fromkeys(c.reach for c in power):
         cells = {(c.noise, c.seeds): c for c in power if c.reach == reach}
         table.add_row(wording.place(axis, top / reach), *(_chance(cells[column]) for column in columns))
@@ -142,8 +151,7 @@ def _show_power(grid: Candidates, power: list[Chance]) -> None:
 
 
 def _chance(c: Chance) -> str:
-    said = "-" if c.ninety is None else f"{c.ninety:.2f}"
-    return said if c.seen > 0.95 else f"{said} ({wording.chance(c.seen)})"
+    return f"seen {c.seen:.0%}" if c.ninety is None else f"{c.ninety:.2f}"
 
 
 def _show(grid: Candidates, advice: Advice) -> None:
@@ -159,31 +167,48 @@ def _show(grid: Candidates, advice: Advice) -> None:
     if proposal.asked == "crossing" and not advice.first:
         chance = wording.chance(proposal.crossing)
         caption += f", which is {proposal.sd:.3g} now;\nthe laws cross in {chance} of the draws."
+    trials = [advice.trials[pick.candidate.name] for pick in proposal.picks]
+    sizes = {t.pretrain.subset.samples for t in trials}
+    caption += f"\nAll on {sizes.copy().pop():,} images." if len(sizes) == 1 else ""
     table = plain_table(f"Next trials of {study.name}, in {study.adaptive.axis}", caption)
-    for name in ("arch", "images", "samples seen", "seed", "place", "adds FLOPs", "sd with it"):
+    left_out = {"images" if len(sizes) == 1 else "", "sd with it" if advice.first else ""}
+    for name in (n for n in COLUMNS if n not in left_out):
         table.add_column(name, justify="left" if name == "arch" else "right", no_wrap=name != "arch")
-    for pick in proposal.picks:
-        trial = advice.trials[pick.candidate.name].pretrain
-        table.add_row(
-            advice.trials[pick.candidate.name].arch,
+    for planned, pick in zip(trials, proposal.picks, strict=True):
+        trial = planned.pretrain
+        cells = (
+            planned.arch,
             f"{trial.subset.samples:,}",
             f"{trial.budget:,}",
             str(trial.seed),
             wording.place(study.adaptive.axis, pick.candidate.x),
             amount(pick.cost),
-            f"{pick.sd:.3g}" if math.isfinite(pick.sd) else "-",
+            f"{pick.sd:.3g}",
         )
+        table.add_row(*(cell for name, cell in zip(COLUMNS, cells, strict=True) if name not in left_out))
     console.print(table)
-    console.print(f"Together {amount(proposal.cost, 'FLOPs')}. {proposal.stop}".rstrip(), markup=False)
+    after = "Once they ran, ask again: what is next can be planned then." if advice.first else proposal.stop
+    console.print(f"Together {amount(proposal.cost, 'FLOPs')}. {after}".rstrip(), markup=False)
 
 
-def _show_command(words: list[str], sweeps_given: bool, sweeps: dict[str, dict[str, Any]]) -> None:
-    """The command that runs the study with the proposal in it; the study's own trials keep their place."""
-    own = [] if sweeps_given else ["'+study.sweeps.own={}'"]
-    added = [f"'+study.sweeps.{name}={_short(sweep)}'" for name, sweep in sweeps.items()]
-    console.print("To run them:", markup=False)
+def _show_command(prepared: Prepared, words: list[str], sweeps: dict[str, dict[str, Any]]) -> None:
+    """The command that runs the proposal, within the study as written where that ran or was begun."""
+    plan, own, adaptive = prepared.plan, prepared.config.study.sweeps, prepared.config.study.adaptive
+    total = wording.counted(len(plan.trials), "trial")
+    if plan.known:
+        kept = [] if own else ["'+study.sweeps.own={}'"]
+        said = f", and the {amount(plan.flops, 'FLOPs')} that the study as written has left" if plan.flops else ""
+    else:
+        added = {w.split("=")[0].split(".")[2] for w in words if w.startswith("+study.sweeps.")}
+        words = [w for w in words if not w.startswith("+study.sweeps.")]
+        kept = [f"~study.sweeps.{name}" for name in own if name not in added]
+        said = f" without the {total} of the study as written ({amount(plan.flops, 'FLOPs')}), of which none ran"
+    kept += ["study.adaptive.budget=null"] if adaptive.budget is not None else []
+    wanted = [f"'+study.sweeps.{name}={_short(sweep)}'" for name, sweep in sweeps.items()]
+    said += "; its tasks come on top" if prepared.config.study.tasks else ""
+    console.print(f"To run them{said}:", markup=False)
     quoted = [w if re.fullmatch(r"[\w=.,/:@%+-]+", w) else f"'{w}'" for w in words]
-    console.print(" \\\n  ".join([" ".join(["crossover run", *quoted]), *own, *added]), markup=False, soft_wrap=True)
+    console.print(" \\\n  ".join([" ".join(["crossover run", *quoted]), *kept, *wanted]), markup=False, soft_wrap=True)
 
 
 def _short(sweep: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ class Adaptive:
     width: float = 0.0
     """Wanted interval of the crossover, in decades from end to end; 0: as narrow as the budget makes it."""
     batch: float | None = None
-    """FLOPs before the laws are fitted anew; a quarter of what the study's own trials leave of the budget."""
+    """FLOPs before the laws are fitted anew; without it each batch costs twice the last, four in all."""
     least: float = 0.02
     """Stop when a batch is expected to narrow the interval by less than this share."""
     axis: str = "compute"

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pipeline.arch import Arch
@@ -69,7 +70,7 @@ class Pretrain:
             return 0
         return self.steps - self.recipe.cooldown_steps(self.steps)
 
-    @property
+    @cached_property
     def trajectory(self) -> str:
         """Digest of everything that fixes the weights on the trunk: the trial without its horizon."""
         recipe = replace(self.recipe, cooldown=0.0)

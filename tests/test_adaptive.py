@@ -4,7 +4,8 @@ import json
 import math
 import random
 from collections.abc import Callable
-from functools import partial
+from copy import deepcopy
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from pipeline.adaptive import executed, grow
 from pipeline.candidates import candidates, standing
 from pipeline.cli import _parser
 from pipeline.cluster import Summary
-from pipeline.config import load
+from pipeline.config import Loaded, load
 from pipeline.errors import BadInput, OverBudget
+from pipeline.laws import power
 from pipeline.laws.law import make_law
 from pipeline.ledger import Ledger, Outcome
 from pipeline.plan import Segment, build_plan, trial_flops
@@ -32,9 +34,18 @@ NOISE = 0.01
 WORDS = ["study=adaptive", "arch=vit_pico,resnet_pico", "study.budgets=[1024,2048,4096,8192]", "study.name=grown"]
 
 
+composed = lru_cache(load)
+
+
+def written(folder: Path, *words: str) -> Loaded:
+    """Composed once for all tests; each has folders of its own."""
+    loaded = deepcopy(composed((*WORDS, *words)))
+    loaded.config.placement.store, loaded.config.placement.data = str(folder / "runs"), str(folder / "data")
+    return loaded
+
+
 def study(folder: Path, *words: str) -> Prepared:
-    own = [f"placement.store={folder / 'runs'}", f"placement.data={folder / 'data'}"]
-    return plan_study(load([*WORDS, *own, *words]), prepare_missing=False)
+    return plan_study(written(folder, *words), prepare_missing=False)
 
 
 def error(family: str, flops: float, seed: str, noise: float = NOISE) -> float:
@@ -77,6 +88,7 @@ class Pretend:
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advice, "make_law", partial(make_law, draws=60))
+    monkeypatch.setattr(power, "STUDIES", 40)
 
 
 @pytest.fixture(autouse=True)
@@ -115,16 +127,16 @@ def test_a_batch_that_says_little_is_not_run(tmp_path: Path, capsys: pytest.Capt
     assert "study.adaptive.least=0.99" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("dies", [1, 2])
-def test_killed_in_any_round_the_same_command_ends_with_the_same_trials(tmp_path: Path, dies: int) -> None:
-    words = ("study.adaptive.width=0", "study.adaptive.budget=2e12", "study.adaptive.least=0")
-    whole, halves = Pretend(), Pretend(dies)
+def test_killed_in_any_round_the_same_command_ends_with_the_same_trials(tmp_path: Path) -> None:
+    words, whole = ("study.adaptive.width=0", "study.adaptive.budget=2e12", "study.adaptive.least=0"), Pretend()
     assert grow(study(tmp_path / "whole", *words), whole) == 0
-    assert grow(study(tmp_path / "cut", *words), halves) == 130
-    assert grow(study(tmp_path / "cut", *words), halves) == 0
-    assert sorted(halves.ran) == sorted(whole.ran)
+    for dies in (1, 2):
+        cut, halves = tmp_path / f"cut{dies}", Pretend(dies)
+        assert grow(study(cut, *words), halves) == 130
+        assert grow(study(cut, *words), halves) == 0
+        assert sorted(halves.ran) == sorted(whole.ran)
     again = Pretend()
-    assert grow(study(tmp_path / "cut", *words), again) == 0
+    assert grow(study(tmp_path / "whole", *words), again) == 0
     assert not again.ran
 
 
@@ -187,19 +199,26 @@ def test_the_axis_of_data_keeps_to_the_data_there_is(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def told(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    monkeypatch.setattr(proposal, "load_config", lambda arguments: written(tmp_path, *arguments.words))
+
     def tell(*words: str) -> str:
-        own = [f"placement.store={tmp_path / 'runs'}", f"placement.data={tmp_path / 'data'}"]
-        assert commands.next(_parser().parse_intermixed_args(["next", *WORDS, *own, *words])) == 0
+        assert commands.next(_parser().parse_intermixed_args(["next", *words])) == 0
         return capsys.readouterr().out
 
     return tell
 
 
-def test_next_of_a_study_that_never_ran_shows_its_power_and_a_first_batch(told: Callable[..., str]) -> None:
+def test_next_of_a_study_that_never_ran_shows_its_power_and_a_first_batch(
+    tmp_path: Path, told: Callable[..., str]
+) -> None:
+    """The command costs what is proposed: it neither runs the study as written nor lets it grow."""
     text = told("budget=1e12")
     assert "What this study as written could see" in text
+    assert "without the 8 trials of the study as written" in text and "study.adaptive.budget=null" in text
     plain = json.loads(told("budget=1e12", "--json"))
+    words = [f"+study.sweeps.{name}={proposal._short(sweep)}" for name, sweep in plain["sweeps"].items()]
+    assert study(tmp_path, *words).plan.flops == pytest.approx(plain["flops"])
     assert plain["asked"] == "first batch" and len(plain["power"]) == 30
     assert {t["arch"] for t in plain["trials"]} == {"vit_pico", "resnet_pico"}
     assert 0 < plain["flops"] <= 1e12

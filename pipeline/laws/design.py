@@ -4,8 +4,8 @@ The place where two laws cross is a function of their parameters, so its varianc
 (delta method), and a trial at x adds the square of the law's gradient there over the noise (Fedorov 1972, chapter 2:
 c-optimal design). What is minimised is the mean over posterior draws of ln variance of ln x*, per FLOP: draws, because
 the best place depends on the very parameters that are not known yet (Chaloner and Verdinelli 1995, section 5).
-Trials are taken greedily, each with the information of those taken before it, by gain per FLOP and by two thriftless
-rules; the batch that ends with the least variance is proposed.
+Trials are taken greedily, each with the information of those taken before it, by gain per FLOP and by rules that heed
+the cost more or less; the batch that ends with the least variance is proposed.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ USED = 200
 """Draws that are averaged over."""
 RIDGE = 1e-6
 """Information on each parameter before any trial, so that too few trials do not make it infinite."""
-THRIFT = (1.0, 0.5, 0.0)
+THRIFT = (1.5, 1.0, 0.75, 0.5, 0.25, 0.0)
 """Exponents of cost that are tried: gain per FLOP alone would buy many small trials where one large one says more."""
 NINETY = 2 * 1.645
 """Width of a 90 % interval, in standard deviations."""
@@ -159,12 +159,13 @@ class _State:
             _gradient(side, t, x[self.at == i]) for i, (side, t) in enumerate(zip(sides, theta, strict=True))
         ]
         """[B, p, c] of the candidates of each family, in their order."""
+        self.removed = [self._removed(i) for i in (0, 1)]
         self.variance = self._variance()
         """[B, q] of each thing asked."""
 
     def copy(self) -> "_State":
         other = copy(self)
-        other.inverse = list(self.inverse)
+        other.inverse, other.removed = list(self.inverse), list(self.removed)
         return other
 
     def sd(self) -> float:
@@ -172,13 +173,10 @@ class _State:
         return float(np.exp(0.5 * np.log(self.variance).mean()) / LN10)
 
     def gains(self) -> Array:
-        """Mean fall of ln variance by each candidate [c] (Sherman and Morrison 1950)."""
+        """Mean fall of ln variance by each candidate [c]."""
         out = np.zeros(len(self.at))
         for i in (0, 1):
-            image = self.inverse[i] @ self.gradient[i]
-            scale = self.noise[i] ** 2 + (self.gradient[i] * image).sum(1)
-            removed = (self.along[i] @ image) ** 2 / scale[:, None]
-            share = np.minimum(removed / self.variance[..., None], 1 - 1e-9)
+            share = np.minimum(self.removed[i] / self.variance[..., None], 1 - 1e-9)
             out[self.at == i] = -np.log1p(-share).mean((0, 1))
         return out
 
@@ -188,7 +186,14 @@ class _State:
         image = np.einsum("bpq,bq->bp", self.inverse[i], gradient)
         scale = self.noise[i] ** 2 + (gradient * image).sum(-1)
         self.inverse[i] = self.inverse[i] - image[:, :, None] * image[:, None, :] / scale[:, None, None]
+        self.removed[i] = self._removed(i)
         self.variance = self._variance()
+
+    def _removed(self, i: int) -> Array:
+        """Variance that each candidate of side i would take away, [B, q, c] (Sherman and Morrison 1950)."""
+        image = self.inverse[i] @ self.gradient[i]
+        scale = self.noise[i] ** 2 + (self.gradient[i] * image).sum(1)
+        return np.asarray((self.along[i] @ image) ** 2 / scale[:, None])
 
     def _variance(self) -> Array:
         parts = [((h @ m) * h).sum(-1) for h, m in zip(self.along, self.inverse, strict=True)]
@@ -252,32 +257,3 @@ def _check(a: Side, b: Side, candidates: Sequence[Candidate], budget: float) -> 
             raise BadInput(f"{candidate.name} is of {candidate.family}, neither {a.family} nor {b.family}.")
         if not (np.isfinite(candidate.x) and candidate.x > 0):
             raise BadInput(f"{candidate.name} lies at {candidate.x:g} on the axis: it must be positive.")
-
-
-def first_batch(candidates: Sequence[Candidate], cost: Cost, budget: float, places: int = 6) -> list[Candidate]:
-    """Before anything is known: log-even places, as many for each family, from the least as far as ``budget`` pays;
-    fewer than ``places`` only where it does not pay for so many. Of equals the first given is taken.
-
-    Empty when it does not even pay for the two cheapest places of each family.
-    """
-    families = {name: [c for c in candidates if c.family == name] for name in sorted({c.family for c in candidates})}
-    low = max(min(c.x for c in own) for own in families.values())
-    tops = sorted({c.x for c in candidates if c.x > low}, reverse=True)
-    for count in range(places, 1, -1):
-        for top in tops:
-            taken: list[Candidate] = []
-            for own in families.values():
-                taken += _spread(own, np.geomspace(min(c.x for c in own), top, count))
-            if sum(cost(taken[:i], c) for i, c in enumerate(taken)) <= budget:
-                return taken
-    return []
-
-
-def _spread(own: Sequence[Candidate], places: Array) -> list[Candidate]:
-    """The nearest candidate to each place, none twice."""
-    taken: list[Candidate] = []
-    for place in places:
-        left = [c for c in own if all(c.x != t.x for t in taken)]
-        if left:
-            taken.append(min(left, key=lambda c: abs(np.log(c.x / place))))
-    return taken
