@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput, nearest
 from pipeline.laws.fit import Fit, columns
 from pipeline.laws.forms import Array
-from pipeline.laws.profile import limits, parameters, quantile
+from pipeline.laws.profile import limits, parameters
 from pipeline.laws.resample import draw
 from pipeline.laws.sample import Sample
 from pipeline.laws.spread import Spread, spread
+from pipeline.laws.student import quantile
 
 METHODS = ("auto", "profile", "delta", "wild", "run")
 LEVEL = 0.95
@@ -107,7 +108,8 @@ def bounds(sample: Sample, at: Array, method: str, level: float, draws: int, see
 
 def new_run(at: Array, value: Array, lo: Array, hi: Array, known: Spread, level: float) -> tuple[Array, Array]:
     """The interval of the mean [S, k] at ``at`` [k, d] widened by the noise of one run, the two independent."""
-    half = (quantile(known.noise_dof, level) * known.noise)[:, None] * np.sqrt(known.trend.at(at))
+    dof = known.trend.dof(known.noise_dof[:, None], known.trend.scale(at))
+    half = quantile(dof, level) * known.noise[:, None] * np.sqrt(known.trend.at(at))
     return value - np.hypot(value - lo, half), value + np.hypot(hi - value, half)
 
 
