@@ -47,7 +47,7 @@ def spread(sample: Sample, gradient: Array) -> Spread:
     followed = leverage(sample)
     freed = free(sample, _plain(sample)[..., None], followed)[..., 0]
     noise_dof = _noise_dof(sample, freed, followed)
-    trend = Trend.of(sample.u, freed, noise_dof)
+    trend = Trend.of(sample.u, freed, noise_dof, followed)
     noise = np.sqrt((freed**2 / trend.at(sample.u)).mean(-1))
     linear = _Linear.of(sample, gradient, noise[:, None] * np.sqrt(trend.at(sample.u)))
     if sample.clusters.single:

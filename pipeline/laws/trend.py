@@ -29,18 +29,24 @@ class Trend:
     """Of the points, [n, d]."""
 
     @classmethod
-    def of(cls, u: Array, freed: Array, dof: Array) -> "Trend":
+    def of(cls, u: Array, freed: Array, dof: Array, basis: Array) -> "Trend":
         """By maximum likelihood from residuals freed of leverage [S, n], which is concave: damped Newton steps.
 
         Then shrunk towards none by its own variance 2 / dof [S] (positive-part James-Stein).
         """
-        t, square = _scale(u, u), freed**2 + 1e-300
-        slope = np.zeros((len(freed), 1))
-        for _ in range(STEPS):
-            share = square * np.exp(-slope * t)
-            share /= share.sum(-1, keepdims=True)
-            lean, bend = (share @ t)[:, None], (share @ t**2)[:, None]
-            slope = np.clip(slope + lean / np.maximum(bend, 0.3), -STEEPEST, STEEPEST)
+        t, slope = _scale(u, u), np.zeros((len(freed), 1))
+        left = 1.0 - (basis**2).sum(-1)
+        for _ in range(int(os.environ.get("ROUNDS", "3"))):
+            relative = np.exp(slope * t)
+            outer = np.swapaxes(basis * relative[..., None], 1, 2) @ basis
+            spilt = ((basis @ outer) * basis).sum(-1)
+            own = np.maximum(1.0 + (spilt / relative - 1.0 + left) / np.maximum(left, SMALL) - 1.0, 1.0) if 0 else ((2.0 * left - 1.0) + spilt / relative) / np.maximum(left, SMALL)
+            square = freed**2 / np.maximum(own, 0.1) + 1e-300
+            for _ in range(STEPS):
+                share = square * np.exp(-slope * t)
+                share /= share.sum(-1, keepdims=True)
+                lean, bend = (share @ t)[:, None], (share @ t**2)[:, None]
+                slope = np.clip(slope + lean / np.maximum(bend, 0.3), -STEEPEST, STEEPEST)
         raw = 2.0 / dof[:, None]
         if MODE == "js":
             kept = np.maximum(0.0, 1.0 - raw / np.maximum(slope**2, SMALL))
@@ -48,6 +54,10 @@ class Trend:
         elif MODE == "jsv":
             kept = np.maximum(0.0, 1.0 - raw / np.maximum(slope**2, SMALL))
             unsure = raw * kept
+        elif MODE == "cd":
+            c, d = map(float, os.environ["CD"].split(","))
+            kept = np.maximum(0.0, 1.0 - c * raw / np.maximum(slope**2, SMALL))
+            unsure = raw * d
         elif MODE == "ridge":
             kept = TAU2 / (TAU2 + raw)
             unsure = raw * kept
