@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.laws.forms import Array
 from pipeline.laws.sample import Sample
 from pipeline.laws.student import equivalent
-from pipeline.laws.trend import Trend
+from pipeline.laws.trend import Trend, scatter
 
 SMALL = 1e-8
 """Share of a residual that the fit leaves free, below which the points say nothing of the noise."""
@@ -143,8 +143,7 @@ def _means(sample: Sample, linear: _Linear, trend: Trend) -> tuple[Array, Array]
     places = sample.u[first]
     relative, means = trend.at(places) * linear.bend[:, first], linear.residual @ gather
     held = gather.T @ linear.basis
-    left = np.eye(len(first)) - held @ np.swapaxes(held, 1, 2)
-    size = np.maximum((left**2 / relative[:, :, None] * relative[:, None]).sum((1, 2)), SMALL)
+    size = np.maximum((scatter(held, relative) / relative).sum(-1), SMALL)
     variance = (means**2 / relative).sum(-1) / size
     dof = np.full((len(variance), 1), float(max(1, sample.clusters.count - sample.form.size)))
     moved = (held @ linear.direction) ** 2 * relative[..., None]

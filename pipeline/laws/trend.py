@@ -7,12 +7,11 @@ import numpy as np
 from pipeline.laws.forms import Array
 
 SMALL = 1e-8
-STEPS = 30
+ROUNDS, STEPS = 3, 30
 STEEPEST = 3.0
 """Of the logarithm of the noise's variance, over one standard deviation of scale."""
-import os
-MODE = os.environ.get("MODE", "js")
-TAU2 = float(os.environ.get("TAU2", "0.5"))
+LEFT = 1.0 / 3.0
+"""Variance that the shrunk slope keeps where there is none, by that of the slope: E (z - 1/z)^2 over |z| > 1."""
 
 
 @dataclass(frozen=True)
@@ -32,43 +31,26 @@ class Trend:
     def of(cls, u: Array, freed: Array, dof: Array, basis: Array) -> "Trend":
         """By maximum likelihood from residuals freed of leverage [S, n], which is concave: damped Newton steps.
 
-        Then shrunk towards none by its own variance 2 / dof [S] (positive-part James-Stein).
+        A fit that follows noisy points carries their noise to quiet ones, which is taken out by the trend found so far
+        and ``basis`` [S, n, p]. The slope is then shrunk towards none by its own variance 2 / dof [S] (positive-part
+        James-Stein).
         """
         t, slope = _scale(u, u), np.zeros((len(freed), 1))
-        left = 1.0 - (basis**2).sum(-1)
-        for _ in range(int(os.environ.get("ROUNDS", "3"))):
+        left = np.maximum(1.0 - (basis**2).sum(-1), SMALL)
+        for _ in range(ROUNDS):
             relative = np.exp(slope * t)
-            outer = np.swapaxes(basis * relative[..., None], 1, 2) @ basis
-            spilt = ((basis @ outer) * basis).sum(-1)
-            own = np.maximum(1.0 + (spilt / relative - 1.0 + left) / np.maximum(left, SMALL) - 1.0, 1.0) if 0 else ((2.0 * left - 1.0) + spilt / relative) / np.maximum(left, SMALL)
-            square = freed**2 / np.maximum(own, 0.1) + 1e-300
+            square = freed**2 * relative * left / np.maximum(scatter(basis, relative), SMALL * relative) + 1e-300
             for _ in range(STEPS):
                 share = square * np.exp(-slope * t)
                 share /= share.sum(-1, keepdims=True)
                 lean, bend = (share @ t)[:, None], (share @ t**2)[:, None]
                 slope = np.clip(slope + lean / np.maximum(bend, 0.3), -STEEPEST, STEEPEST)
-        raw = 2.0 / dof[:, None]
-        if MODE == "js":
-            kept = np.maximum(0.0, 1.0 - raw / np.maximum(slope**2, SMALL))
-            unsure = 0 * raw
-        elif MODE == "jsv":
-            kept = np.maximum(0.0, 1.0 - raw / np.maximum(slope**2, SMALL))
-            unsure = raw * kept
-        elif MODE == "cd":
-            c, d = map(float, os.environ["CD"].split(","))
-            kept = np.maximum(0.0, 1.0 - c * raw / np.maximum(slope**2, SMALL))
-            unsure = raw * d
-        elif MODE == "ridge":
-            kept = TAU2 / (TAU2 + raw)
-            unsure = raw * kept
-        elif MODE == "eb":
-            tau2 = np.maximum(TAU2 * raw, slope**2 - raw)
-            kept = tau2 / (tau2 + raw)
-            unsure = raw * kept
-        slope = slope * kept
-        return cls(slope, unsure, np.exp(slope * t).mean(-1, keepdims=True), u)
+        own = 2.0 / dof[:, None]
+        slope = slope * np.maximum(0.0, 1.0 - own / np.maximum(slope**2, SMALL))
+        return cls(slope, LEFT * own, np.exp(slope * t).mean(-1, keepdims=True), u)
 
     def scale(self, u: Array) -> Array:
+        """t at u [k, d]: no less and no more than that of the points."""
         return _scale(u, self.u)
 
     def at(self, u: Array) -> Array:
@@ -76,8 +58,16 @@ class Trend:
         return np.exp(self.slope * self.scale(u)) / self.level
 
     def dof(self, dof: Array, scale: Array) -> Array:
-        """Degrees of freedom ``dof`` [S, 1] of the level, fewer by what is unknown of the slope at ``scale`` [S, k]."""
+        """Degrees of freedom ``dof`` [S, 1] of the noise, fewer by what is unknown of the slope at ``scale`` [k] or
+        [S, k]."""
         return np.maximum(1.0, 1.0 / (1.0 / dof + 0.5 * self.unsure * scale**2))
+
+
+def scatter(basis: Array, relative: Array) -> Array:
+    """Mean squares of the residuals [S, n] of a fit that follows ``basis`` [S, n, p], for noise of variance
+    ``relative`` [S, n]."""
+    carried = np.swapaxes(basis, 1, 2) @ (basis * relative[..., None])
+    return relative * (1.0 - 2.0 * (basis**2).sum(-1)) + ((basis @ carried) * basis).sum(-1)
 
 
 def _scale(u: Array, points: Array) -> Array:
