@@ -8,6 +8,7 @@ several places (checkpoints), it is the cluster-robust CR2 with the degrees of f
 Imbens and Kolesar 2016, section II).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,7 @@ def spread(sample: Sample, gradient: Array) -> Spread:
     if sample.clusters.single:
         variance, dof = _means(sample, linear, trend)
     else:
-        variance, dof = _robust(sample, linear, _shared(sample, freed))
+        variance, dof = _robust(sample, linear, trend, _shared(sample, freed / np.sqrt(trend.at(sample.u))))
     return Spread(variance, dof, (linear.direction**2).sum(1) / linear.flat[:, None], noise, noise_dof, trend)
 
 
@@ -151,26 +152,42 @@ def _means(sample: Sample, linear: _Linear, trend: Trend) -> tuple[Array, Array]
     return variance[:, None] * total, trend.dof(dof, (moved * trend.scale(places)[:, None]).sum(1) / total)
 
 
-def _robust(sample: Sample, linear: _Linear, shared: Array) -> tuple[Array, Array]:
-    """CR2. The mean and the distribution of its square are those under noise that a configuration's points share in
-    part, by which it is made unbiased also where one configuration alone carries a parameter."""
-    residual, basis, along = linear.residual, linear.basis, linear.basis @ linear.direction
-    weight, shared = free(sample, along, basis), shared[:, None, None, None]
-    rows = sample.clusters.rows()
-    member = np.zeros((len(residual[0]), len(rows)))
-    member[np.arange(len(member)), sample.clusters.config] = 1.0
-    total = np.swapaxes(weight * residual[..., None], 1, 2) @ member
-    followed = np.stack([np.swapaxes(weight[:, r], 1, 2) @ basis[:, r] for r in rows], axis=2)
-    inside = (np.swapaxes(weight, 1, 2) @ member)[..., None] * np.eye(len(rows))
-    own = (np.swapaxes(weight**2, 1, 2) @ member)[..., None] * np.eye(len(rows))
-    common = inside - followed @ (np.swapaxes(basis, 1, 2) @ member)[:, None]
-    apart = own - followed @ np.swapaxes(followed, -1, -2)
-    covariance = (1.0 - shared) * apart + shared * common @ np.swapaxes(common, -1, -2)
-    shared = shared[..., 0, 0]
-    true = (1.0 - shared) * (along**2).sum(1) + shared * ((np.swapaxes(along, 1, 2) @ member) ** 2).sum(-1)
+def _robust(sample: Sample, linear: _Linear, trend: Trend, shared: Array) -> tuple[Array, Array]:
+    """CR2. The mean and the distribution of its square are those under noise that follows the trend and of which a
+    configuration's points share a part [S], by which it is made unbiased also where one configuration alone carries a
+    parameter."""
+    basis, along, rows = linear.basis, linear.basis @ linear.direction, sample.clusters.rows()
+    weight, relative = free(sample, along, basis), trend.at(sample.u) * linear.bend
+    member = _member(sample.clusters.config)
+    total = np.swapaxes(weight * linear.residual[..., None], 1, 2) @ member
+    followed, carried = (_by_rows(rows, w, basis) for w in (weight, weight * relative[..., None]))
+    spilt = np.swapaxes(basis, 1, 2) @ (basis * relative[..., None])
+    crossed = (carried - 0.5 * followed @ spilt[:, None]) @ np.swapaxes(followed, -1, -2)
+    apart = _diagonal(weight**2 * relative[..., None], member) - crossed - np.swapaxes(crossed, -1, -2)
+    root = np.sqrt(relative)[..., None]
+    common = _diagonal(weight * root, member) - followed @ (np.swapaxes(basis * root, 1, 2) @ member)[:, None]
+    part = shared[:, None, None, None]
+    covariance = (1.0 - part) * apart + part * common @ np.swapaxes(common, -1, -2)
+    part, own = shared[:, None], (along * root) ** 2
+    true = (1.0 - part) * own.sum(1) + part * ((np.swapaxes(along * root, 1, 2) @ member) ** 2).sum(-1)
     size = np.maximum(np.linalg.eigvalsh(covariance), 0.0)
     mean = np.maximum(size.sum(-1), SMALL * true)
     return (total**2).sum(-1) * true / mean, equivalent(size / mean[..., None])
+
+
+def _member(index: np.ndarray) -> Array:
+    """[n, G]: 1 where a point is of a group."""
+    return (index[:, None] == np.arange(index.max() + 1)).astype(float)
+
+
+def _by_rows(rows: Sequence[np.ndarray], weight: Array, basis: Array) -> Array:
+    """Sums of weight x basis over each configuration, [S, k, G, p]."""
+    return np.stack([np.swapaxes(weight[:, r], 1, 2) @ basis[:, r] for r in rows], axis=2)
+
+
+def _diagonal(values: Array, member: Array) -> Array:
+    """Sums of values [S, n, k] over each configuration, on the diagonal of [S, k, G, G]."""
+    return (np.swapaxes(values, 1, 2) @ member)[..., None] * np.eye(member.shape[1])
 
 
 def _shared(sample: Sample, freed: Array) -> Array:
