@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput, nearest
 from pipeline.laws.fit import Fit, columns
 from pipeline.laws.forms import Array
-from pipeline.laws.profile import limits, parameters, quantile
+from pipeline.laws.profile import limits, parameters
 from pipeline.laws.resample import draw
 from pipeline.laws.sample import Sample
 from pipeline.laws.spread import Spread, spread
+from pipeline.laws.student import quantile
 
 METHODS = ("auto", "profile", "delta", "wild", "run")
 LEVEL = 0.95
@@ -106,9 +107,17 @@ def bounds(sample: Sample, at: Array, method: str, level: float, draws: int, see
 
 
 def new_run(at: Array, value: Array, lo: Array, hi: Array, known: Spread, level: float) -> tuple[Array, Array]:
-    """The interval of the mean [S, k] at ``at`` [k, d] widened by the noise of one run, the two independent."""
-    half = (quantile(known.noise_dof, level) * known.noise)[:, None] * np.sqrt(known.trend.at(at))
-    return value - np.hypot(value - lo, half), value + np.hypot(hi - value, half)
+    """The interval of the mean [S, k] at ``at`` [k, d] widened by the noise of one run, the two independent.
+
+    Both variances come from the same residuals, so their errors add, and Student's factor is that of the sum.
+    """
+    noise = known.noise[:, None] ** 2 * known.trend.at(at)
+    noise_dof = known.trend.dof(known.noise_dof[:, None], known.trend.scale(at))
+    share = noise / np.maximum(noise + known.variance, 1e-300)
+    dof = (share / np.sqrt(noise_dof) + (1.0 - share) / np.sqrt(known.dof)) ** -2
+    factor = quantile(dof, level)
+    half, narrower = factor * np.sqrt(noise), factor / quantile(known.dof, level)
+    return value - np.hypot(narrower * (value - lo), half), value + np.hypot(narrower * (hi - value), half)
 
 
 def parameter_intervals(

@@ -15,6 +15,7 @@ from pipeline.laws.forms import Array, Form
 from pipeline.laws.sample import Sample
 from pipeline.laws.solver import objective, solve
 from pipeline.laws.spread import Spread, spread
+from pipeline.laws.student import quantile
 
 HEAVY = 9.0
 """Weight of the point that pulls, in curvatures of the loss along the quantity."""
@@ -69,13 +70,6 @@ def parameters(sample: Sample, centre: Array, offset: float, level: float) -> di
         lo, hi = (float(form.back(_end(start, rise[:, 0], known.unit[:, 0], side)[0])) for side in (-1.0, 1.0))
         out[name] = (lo, hi)
     return out
-
-
-def quantile(dof: Array, level: float) -> Array:
-    """Student's, two-sided."""
-    from scipy.special import stdtrit
-
-    return np.asarray(stdtrit(dof, 0.5 + 0.5 * level), dtype=float)
 
 
 @dataclass(frozen=True)
