@@ -229,17 +229,15 @@ def test_core_that_always_dies_is_given_up(server: WandbStub, tmp_path: Path) ->
     in_child("core_always_dies", tmp_path)
 
 
-def test_only_the_lost_connection_of_wandb_is_no_news(tmp_path: Path) -> None:
-    for folder, error, news in (
-        ("wandb", "ConnectionResetError", False),
-        ("wandb", "ValueError", True),
-        ("other", "ConnectionResetError", True),
-    ):
-        try:
-            exec(compile(f"raise {error}('x')", str(tmp_path / folder / "client.py"), "exec"))
-        except (ConnectionError, ValueError):
-            record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "Future", None, sys.exc_info())
-        assert service.is_news(record) is news
+@pytest.mark.parametrize(
+    ("folder", "error", "news"),
+    [("wandb", "ConnectionResetError", False), ("wandb", "ValueError", True), ("other", "ConnectionResetError", True)],
+)
+def test_only_the_lost_connection_of_wandb_is_no_news(folder: str, error: str, news: bool, tmp_path: Path) -> None:
+    with pytest.raises((ConnectionError, ValueError)) as raised:
+        exec(compile(f"raise {error}('x')", str(tmp_path / folder / "client.py"), "exec"))
+    info = (raised.type, raised.value, raised.tb)
+    assert service.is_news(logging.LogRecord("asyncio", logging.ERROR, "", 0, "Future", None, info)) is news
     assert service.is_news(logging.LogRecord("asyncio", logging.ERROR, "", 0, "Slow", None, None))
 
 

@@ -36,9 +36,9 @@ def multiplier(a: Curve, b: Curve, ranges: tuple[tuple[float, float], ...], leve
     None where one starts out better than the other ever gets (any ratio would be extrapolation), or never gets there.
     """
     curves = (a, b)
-    ends = [curve.middle(np.array(span)) for curve, span in zip(curves, ranges, strict=True)]
-    at = float(max(end[1] for end in ends))
-    if any(end[0] < at for end in ends):
+    spans = [curve.middle(np.array(span)) for curve, span in zip(curves, ranges, strict=True)]
+    at = float(max(span[1] for span in spans))
+    if any(span[0] < at for span in spans):
         return None
     grids = [np.linspace(np.log(lo / NEARER), np.log(hi * HORIZON), PLACES) for lo, hi in ranges]
     place = [_reached(grid, curve.middle(np.exp(grid)) - at) for grid, curve in zip(grids, curves, strict=True)]
@@ -48,9 +48,11 @@ def multiplier(a: Curve, b: Curve, ranges: tuple[tuple[float, float], ...], leve
     ratios = best + np.linspace(-1.0, 1.0, RATIOS) * max(grid[-1] - grid[0] for grid in grids)
     smaller = _smaller(curves, grids, ratios, at)
     tails = (0.5 * (1 - level), 0.5 * (1 + level))
-    lo, hi = (_quantile(ratios, smaller, share) for share in tails)
-    shown = [None if end is None else float(np.exp(end)) for end in (lo and min(lo, best), hi and max(hi, best))]
-    return Multiplier(float(np.exp(best)), *shown, at)
+    ends = [_quantile(ratios, smaller, share) for share in tails]
+    lo, hi = (
+        None if end is None else float(np.exp(push(end, best))) for end, push in zip(ends, (min, max), strict=True)
+    )
+    return Multiplier(float(np.exp(best)), lo, hi, at)
 
 
 def _reached(grid: Array, above: Array) -> float | None:

@@ -44,8 +44,8 @@ def reached(sample: Sample, at: Array, known: Spread, deviations: Array) -> tupl
         sample.form, u[column], sample.v[study], sample.w, sample.theta[study], sample.delta[study], sample.over
     )
     unit = np.broadcast_to(known.unit, shape)
-    lo, hi = _end(start, rise.ravel(), unit.ravel(), side.ravel()).reshape(shape)
-    return lo, hi
+    ends = _end(start, rise.ravel(), unit.ravel(), side.ravel()).reshape(shape)
+    return ends[0], ends[1]
 
 
 def parameters(sample: Sample, centre: Array, offset: float, level: float) -> dict[str, tuple[float, float]]:

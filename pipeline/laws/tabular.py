@@ -98,7 +98,7 @@ def _document(data: Table, settings: Settings) -> Document:
 
 def _crossing(a: tuple[GroupLaw, Sampled], b: tuple[GroupLaw, Sampled], settings: Settings) -> Passing | None:
     (one, drawn), (other, others) = a, b
-    ranges = tuple((law.x_min[0], law.x_max[0]) for law in (one, other))
+    ranges = (one.x_min[0], one.x_max[0]), (other.x_min[0], other.x_max[0])
     return passing((one.group, other.group), (drawn, others), ranges, settings.level)
 
 
