@@ -13,7 +13,6 @@ import numpy as np
 from benchmarks.isoflop import CASES, DRAWS, FRESH, Case
 from benchmarks.table import show
 from pipeline.errors import BadInput
-from pipeline.laws.allocation import Allocation, Interval
 from pipeline.laws.isoflop import isoflop
 from pipeline.laws.surface import surface
 
@@ -28,11 +27,6 @@ def truth(case: Case) -> dict[str, float]:
     return {"N": float(np.exp(n[at])), "D": float(np.exp(d[at])), "loss": float(case.loss(n, d)[at])}
 
 
-def ahead(best: Allocation) -> dict[str, Interval]:
-    laws = {"N": best.size, "D": best.samples, "loss": best.loss}
-    return {name: law(FLOPS) for name, law in laws.items() if law}
-
-
 def simulate(case: Case, simulations: int, stream: int, place: int) -> Iterator[list[str]]:
     random = np.random.Generator(np.random.Philox(key=[stream, place]))
     true, (c, optima) = truth(case), case.optima()
@@ -45,9 +39,10 @@ def simulate(case: Case, simulations: int, stream: int, place: int) -> Iterator[
             other = surface(found, runs["size"], runs["samples"], runs["loss"])
         except BadInput:
             continue
-        for route, best in (("valley", found.allocation), ("surface", other.allocation)):
-            for name, interval in ahead(best).items():
-                inside[route][name].append(interval.lo <= true[name] <= interval.hi)
+        for route, share in (("valley", found.allocation.at(FLOPS)), ("surface", other.at(FLOPS))):
+            for name, interval in zip(true, (share.size, share.samples, share.loss), strict=True):
+                if interval:
+                    inside[route][name].append(interval.lo <= true[name] <= interval.hi)
         for budget in found.budgets:
             if budget.size:
                 n = float(np.exp(np.interp(np.log(budget.flops), c, optima)))

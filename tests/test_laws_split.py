@@ -40,6 +40,27 @@ def test_both_routes_are_exact_without_noise() -> None:
     assert [b["distance"] for b in split["predictions"]] == pytest.approx([1, 10, 1, 10])
 
 
+def test_what_lies_ahead_follows_the_cost_of_a_sample() -> None:
+    case = replace(BASE, overhead=3.0)
+    n = np.linspace(np.log(1e6), np.log(1e13), 200_001)
+    d = np.log(1e23) - case.each(n)
+    at = int(np.argmin(case.loss(n, d)))
+    (split,) = fit_isoflop(frame(case, noise=0.0), compute="C", draws=30, predict=[1e23]).groups
+    valley, surface = split.predictions
+    assert surface.samples is not None and surface.y is not None and valley.samples is not None
+    assert surface.size.value == pytest.approx(np.exp(n[at]), rel=0.05)
+    assert surface.samples.value == pytest.approx(np.exp(d[at]), rel=0.05)
+    assert surface.y.value == pytest.approx(case.loss(n, d)[at], rel=1e-3)
+    assert valley.samples.value == pytest.approx(np.exp(d[at]), rel=0.15)
+
+
+def test_three_budgets_tell_no_loss_ahead() -> None:
+    rows = frame(replace(BASE, budgets=3))
+    (split,) = fit_isoflop(rows, compute="C", draws=30, predict=[1e22]).groups
+    valley, surface = split.predictions
+    assert valley.y is None and surface.y is not None and "four budgets" in split.notes[0]
+
+
 def test_an_accuracy_is_told_as_one() -> None:
     rows = frame(Case("error", (0.08, 60.0, 40.0, 0.42, 0.30)), noise=0.0)
     top1 = {"N": rows["N"], "D": rows["D"], "top1": 1 - rows["loss"]}

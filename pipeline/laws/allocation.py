@@ -75,7 +75,26 @@ class Allocation:
     samples: PowerLaw | None
     """D*(C); None where the FLOPs of a sample are not known."""
     loss: LossLaw | None
-    """L*(C); None for fewer budgets than a law needs."""
+    """L*(C); None for fewer budgets than a law with a floor needs: without one it promises too much."""
+    cost: "Cost | None" = field(repr=False)
+
+    def at(self, flops: float) -> "Share":
+        """Samples are those that the measured cost of N* leaves: past the budgets D*(C) need be no power law."""
+        samples = None
+        if self.cost is not None:
+            u, c = np.array([1.0, np.log(flops / self.size.at)]), np.log(flops)
+            value, draws = c - self.cost(np.array([self.size.log @ u])), c - self.cost(self.size.draws @ u)
+            samples = Interval.of_log(float(value[0]), draws, self.size.level)
+        return Share(self.size(flops), samples, self.loss(flops) if self.loss else None)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The best model size and samples at one compute, and the loss they reach."""
+
+    size: Interval
+    samples: Interval | None
+    loss: Interval | None
 
 
 @dataclass(frozen=True)
@@ -107,7 +126,7 @@ def allocation(
     at = float(np.exp(c.mean()))
     size = _power_law(at, c, n, n_draws, level)
     samples = None if cost is None else _power_law(at, c, c - cost(n), c - cost(n_draws), level)
-    return Allocation(size, samples, _loss_law(np.exp(c), v, v_draws, level))
+    return Allocation(size, samples, _loss_law(np.exp(c), v, v_draws, level), cost)
 
 
 def _power_law(at: float, c: Array, value: Array, draws: Array, level: float) -> PowerLaw:
@@ -116,11 +135,10 @@ def _power_law(at: float, c: Array, value: Array, draws: Array, level: float) ->
 
 
 def _loss_law(flops: Array, v: Array, draws: Array, level: float) -> LossLaw | None:
-    for name in ("power_floor", "power"):
-        if not shortage(form_named(name), flops):
-            found = fit(flops, np.exp(v), name)
-            return LossLaw(found, refit(found, flops, draws, np.ones_like(draws)), level)
-    return None
+    if shortage(form_named("power_floor"), flops):
+        return None
+    found = fit(flops, np.exp(v), "power_floor")
+    return LossLaw(found, refit(found, flops, draws, np.ones_like(draws)), level)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,20 @@
 """Split: how compute is best split between model size and samples in one group of a table, by both routes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.errors import BadInput
-from pipeline.laws.allocation import Agreement, Allocation, Interval
+from pipeline.laws.allocation import Agreement, Allocation, Interval, Share
 from pipeline.laws.budget import Turn
 from pipeline.laws.document import finite
-from pipeline.laws.fit import Fit
 from pipeline.laws.forms import Array
 from pipeline.laws.isodocument import Aside, Best, Budget, GroupSplit, Hull, Route, Verdict, Vertex
 from pipeline.laws.isoflop import IsoFLOP, Optimum, isoflop
 from pipeline.laws.pareto import pareto
 from pipeline.laws.settings import Settings
-from pipeline.laws.surface import alone, surface
+from pipeline.laws.surface import Lowest, alone, surface
 from pipeline.laws.table import Table
 
 NO_SAMPLES = "surface: it needs the samples of each run, a second column of --x"
@@ -94,10 +93,12 @@ def _profiles(runs: Runs, settings: Settings, found: GroupSplit, kind: str) -> I
     found.budgets = [_budget(b, kind) for b in first.budgets]
     found.refused += first.refused
     found.notes += [first.bend] if first.bend else []
+    if settings.predict and first.allocation.loss is None:
+        found.notes.append("The profiles tell no loss ahead: a law of it needs four budgets.")
     kept = [b.flops for b in first.budgets if not b.refused]
     about = {name: getattr(first, name) for name in ("rates", "noise", "dof", "line_p", "compared")}
     found.isoflop = _route(first.allocation, len(kept), about)
-    found.predictions += _best("isoflop", first.allocation, kept, settings.predict, kind)
+    found.predictions += _best("isoflop", first.allocation.at, kept, settings.predict, kind)
     return first
 
 
@@ -112,7 +113,7 @@ def _compared(first: IsoFLOP, runs: Runs, settings: Settings, found: GroupSplit,
         found.refused.append(f"surface: {_reason(error)}")
         return False
     kept = sum(not b.refused for b in first.budgets)
-    _add_surface(second.fit, second.allocation, kept, settings, found, kind)
+    _add_surface(second, kept, settings, found, kind)
     found.agreement = _verdict(second.agreement, settings.level)
     return True
 
@@ -128,29 +129,32 @@ def _alone(runs: Runs, settings: Settings, found: GroupSplit, kind: str) -> tupl
     except BadInput as error:
         found.refused.append(f"surface: {_reason(error)}")
         return False, []
-    _add_surface(second.fit, second.allocation, 0, settings, found, kind)
+    _add_surface(second, 0, settings, found, kind)
     return True, second.outliers
 
 
-def _add_surface(law: Fit, best: Allocation, budgets: int, settings: Settings, found: GroupSplit, kind: str) -> None:
+def _add_surface(law: Lowest, budgets: int, settings: Settings, found: GroupSplit, kind: str) -> None:
     about = {
-        "form": law.form.name,
-        "latex": law.form.latex,
-        "params": {name: finite(value) for name, value in law.params.items()},
-        "status": law.status,
-        "condition": finite(law.condition),
-        "delta": law.delta,
+        "form": law.fit.form.name,
+        "latex": law.fit.form.latex,
+        "params": {name: finite(value) for name, value in law.fit.params.items()},
+        "status": law.fit.status,
+        "condition": finite(law.fit.condition),
+        "delta": law.fit.delta,
     }
     ends = (found.flops_min, found.flops_max)
-    found.surface = _route(best, budgets, about)
-    found.predictions += _best("surface", best, ends, settings.predict, kind)
-    if law.status != "converged":
-        found.notes.append(f"The surface {law.form.name} is {law.status}: read its optimum, not its parameters.")
-    outside = [c for c in ends if not found.size_min <= best.size(c).value <= found.size_max]
+    found.surface = _route(law.allocation, budgets, about)
+    found.predictions += _best("surface", law.at, ends, settings.predict, kind)
+    if law.fit.status != "converged":
+        found.notes.append(
+            f"The surface {law.fit.form.name} is {law.fit.status}: read its optimum, not its parameters."
+        )
+    sizes = {c: law.allocation.size(c).value for c in ends}
+    outside = [c for c, size in sizes.items() if not found.size_min <= size <= found.size_max]
     if outside:
         found.notes.append(
-            f"At {outside[0]:.3g} FLOPs the surface puts the best model size at {best.size(outside[0]).value:.3g}, "
-            f"past those run ({found.size_min:.3g} to {found.size_max:.3g}): that is extrapolation."
+            f"At {outside[0]:.3g} FLOPs the surface puts the best model size at {sizes[outside[0]]:.3g}, past those "
+            f"run ({found.size_min:.3g} to {found.size_max:.3g}): that is extrapolation."
         )
 
 
@@ -160,19 +164,16 @@ def _route(best: Allocation, budgets: int, about: dict[str, object]) -> Route:
     return Route(exponents, best.size.at, factors, budgets, about)
 
 
-def _best(route: str, best: Allocation, kept: Sequence[float], places: Sequence[float], kind: str) -> list[Best]:
+def _best(
+    route: str, at: Callable[[float], Share], kept: Sequence[float], places: Sequence[float], kind: str
+) -> list[Best]:
     low, high = min(kept), max(kept)
-    return [
-        Best(
-            c,
-            route,
-            best.size(c),
-            best.samples(c) if best.samples else None,
-            in_units(best.loss(c), kind) if best.loss else None,
-            max(1.0, c / high, low / c),
-        )
-        for c in places
-    ]
+    found = []
+    for c in places:
+        share, distance = at(c), max(1.0, c / high, low / c)
+        y = in_units(share.loss, kind) if share.loss else None
+        found.append(Best(c, route, share.size, share.samples, y, distance))
+    return found
 
 
 def _budget(b: Optimum, kind: str) -> Budget:

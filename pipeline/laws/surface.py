@@ -4,14 +4,14 @@ For the law of Hoffmann et al. and C = k N D the optimum is N* = G (C / k)^(beta
 Under measured FLOPs, and for other laws, it is found on a grid of sizes with the FLOPs of a sample read between runs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
 from pipeline.laws import gates
-from pipeline.laws.allocation import LEVEL, Agreement, Allocation, Cost, agreement, allocation
+from pipeline.laws.allocation import LEVEL, Agreement, Allocation, Cost, Interval, Share, agreement, allocation
 from pipeline.laws.budget import columns
 from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import Fit, fit, nearby
@@ -30,19 +30,35 @@ BEYOND = np.log(16.0)
 
 
 @dataclass(frozen=True)
-class Surface:
+class Lowest:
+    """The lowest points of a law along its budgets."""
+
     fit: Fit
+    theta: Array = field(repr=False)
+    """Draws of its parameters [B, p]."""
     allocation: Allocation
+    cost: Cost = field(repr=False)
+
+    def at(self, flops: float) -> Share:
+        """Looked for anew at this compute, so that nothing need be a power law."""
+        cost, level = self.cost, self.allocation.size.level
+        middle, c = np.log(self.allocation.size(flops).value), float(np.log(flops))
+        n = np.linspace(middle - 2 * BEYOND, middle + 2 * BEYOND, GRID)
+        sizes, logs = _lowest(self.fit, np.concatenate([self.fit.theta[None], self.theta]), n, c, cost)
+        columns = (sizes, c - cost(sizes), logs)
+        return Share(*(Interval.of_log(float(v[0]), v[1:], level) for v in columns))
+
+
+@dataclass(frozen=True)
+class Surface(Lowest):
     agreement: Agreement
     """With the isoFLOP route, from the same runs under the same noise."""
 
 
 @dataclass(frozen=True)
-class Alone:
+class Alone(Lowest):
     """The second route by itself, where there are no profiles to compare it with."""
 
-    fit: Fit
-    allocation: Allocation
     noise: float
     """Standard deviation of a run's ln loss about the law."""
     outliers: list[int]
@@ -81,7 +97,7 @@ def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike
     v = law.log(x) + wider * _noise(found)
     theta = _drawn(law, x, v, weights)
     split = optimum(law, theta, np.log(kept), found.cost, found.level)
-    return Surface(law, split, agreement(found.allocation.size, split.size))
+    return Surface(law, theta, split, found.cost, agreement(found.allocation.size, split.size))
 
 
 def _noise(found: IsoFLOP) -> Array:
@@ -125,7 +141,7 @@ def alone(
     theta = _drawn(law, x, v, weights)
     c = np.log(np.geomspace(given["flops"].min(), given["flops"].max(), BUDGETS))
     cost = Cost.of(np.log(given["size"]), np.log(given["flops"] / given["samples"]))
-    return Alone(law, optimum(law, theta, c, cost, level), noise, np.flatnonzero(~sound).tolist())
+    return Alone(law, theta, optimum(law, theta, c, cost, level), cost, noise, np.flatnonzero(~sound).tolist())
 
 
 def _drawn(law: Fit, x: Array, v: Array, weights: Array) -> Array:
