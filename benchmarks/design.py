@@ -1,6 +1,6 @@
 """Design: the variance of log10(crossover) after planned trials, against an even grid of the same FLOPs.
 
-OMP_NUM_THREADS=1 python -m benchmarks.design [studies of each case, 200] [stream of random numbers, 2]
+OMP_NUM_THREADS=1 python -m benchmarks.design [studies of each case, 200] [stream of random numbers, 2] [case]
 
 Two families, floor + power law, that cross at x*. A trial at x costs x (training compute), or, where trunks are shared,
 what the longest trial of its seed does not cover: 20 % of x, its cool-down. All designs begin with the same pilot of
@@ -220,7 +220,8 @@ def row(case: Case, studies: int = STUDIES, stream: int = STREAM) -> list[str]:
 
 
 if __name__ == "__main__":
-    given = [int(word) for word in sys.argv[1:]]
+    given = [int(word) for word in sys.argv[1:3]]
+    chosen = [case for case in CASES if "".join(sys.argv[3:4]) in case.name]
     header = [
         "crosses",
         "x*",
@@ -231,4 +232,4 @@ if __name__ == "__main__":
         "laws known",
         "FLOPs ratio",
     ]
-    show(header, [row(case, *given) for case in CASES])
+    show(header, [row(case, *given) for case in chosen])
