@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.coverage import CASES, coverage
+from benchmarks.coverage import CASES, TUNED, coverage
 from pipeline.errors import BadInput
 from pipeline.laws.fit import fit
 from pipeline.laws.interval import METHODS, Intervals, intervals, parameter_intervals
@@ -28,13 +28,13 @@ def width(found: Intervals) -> np.ndarray:
 @pytest.mark.parametrize("case", ["power_floor, 9", "chinchilla, 9"])
 def test_default_covers_what_it_says(case: str, noise: str) -> None:
     """Within 3 standard errors of 92 to 97 %, at 200 studies."""
-    mean, new, _ = coverage(CASES[case], noise, "profile", 200)
+    mean, new, _ = coverage(CASES[case], noise, "profile", 200, TUNED)
     assert np.all((mean > 0.88) & (mean < 0.995)) and np.all((new > 0.88) & (new < 0.995))
     assert abs(mean.mean() - 0.95) < 0.03
 
 
 def test_checkpoints_cover_too() -> None:
-    mean, _, _ = coverage(CASES["chinchilla, 9 of 5 checkpoints"], "run .02", "profile", 80)
+    mean, _, _ = coverage(CASES["chinchilla, 9 of 5 checkpoints"], "run .02", "profile", 80, TUNED)
     assert np.all(mean > 0.88)
 
 
