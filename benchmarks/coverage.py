@@ -22,7 +22,7 @@ from pipeline.laws.sample import Sample
 
 LEVEL = 0.95
 SEEDS = 2
-STUDIES = 4000
+STUDIES = 3000
 BLOCK = 500
 """Studies at once."""
 DRAWS = 200

@@ -1,4 +1,4 @@
-"""Coverage of the intervals of the default ensemble, as ``crossover fit`` gives them. Run by ``benchmarks.coverage``."""
+"""Coverage of the default ensemble's intervals, as ``crossover fit`` gives them. Part of ``benchmarks.coverage``."""
 
 from dataclasses import dataclass
 
