@@ -153,7 +153,9 @@ def coverage(case: Case, noise: str, method: str, count: int, stream: int) -> tu
     return inside.mean(0), new_inside.mean(0), np.median(width, axis=0)
 
 
-def _block(case: Case, noise: str, method: str, count: int, stream: int, block: int) -> tuple[Array, Array, Array]:
+def _block(
+    case: Case, noise: str, method: str, count: int, stream: int, block: int
+) -> tuple[np.ndarray, np.ndarray, Array]:
     """Of each study: whether the mean and a new run are inside [S, k], and the width."""
     sample, at, truth, new = studies(case, noise, count, stream, block)
     lo, hi, known = bounds(sample, at, method, LEVEL, DRAWS, stream)
