@@ -1,14 +1,18 @@
 """Coverage of nominal 95 % intervals: of the law and of a new run, inside the data and a decade beyond, by simulation.
 
-python -m benchmarks.coverage [studies] [method,...]
+python -m benchmarks.coverage [studies] [method,...] [stream]
+
+Without arguments: the default method in all cases, the others and the ensemble in a few, on a stream of random numbers
+on which nothing was tuned.
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks import coverage_ensemble
 from benchmarks.table import show
 from pipeline.laws.clusters import Clusters
 from pipeline.laws.forms import Array, form_named
@@ -18,18 +22,26 @@ from pipeline.laws.sample import Sample
 
 LEVEL = 0.95
 SEEDS = 2
+STUDIES = 3000
+BLOCK = 500
+"""Studies at once."""
 DRAWS = 200
 """Of each bootstrap. Few, so that the interval of a study is a little off, and its coverage with it by half a point."""
-BOOTSTRAPPED = 200
+BOOTSTRAPPED = 500
 """Studies of the bootstraps, which cost ``DRAWS`` fits each."""
-METHODS = ("profile", "delta", "wild", "run")
+METHODS = ("profile", "delta", "wild", "run", "ensemble")
+TUNED, REPORTED = 1, 2
+"""Streams of random numbers: what has a constant was tuned on the first, and the table comes from the second."""
 NOISE = {
     "even .01": "each run on its own, the same everywhere",
     "even .02": "the same, twice as large",
     "shared .02": "half of the variance common to the seeds of a configuration, as where the law does not quite hold",
     "falling .02": "twice as much at the smallest place, half as much at the largest",
 }
-CHECKPOINTED = {"run .02": "four fifths of the variance common to all checkpoints of a run"}
+CHECKPOINTED = {
+    "run .02": "four fifths of the variance common to all checkpoints of a run",
+    "falling .02": "each checkpoint on its own",
+}
 
 
 @dataclass(frozen=True)
@@ -64,20 +76,31 @@ class Case:
         return cls("chinchilla", (1.8172, 482.01, 0.3478, 2085.43, 0.3658), x, at)
 
 
-CASES = {
+SINGLE = {
     **{f"power_floor, {n}": Case.curve(n) for n in (9, 16, 25)},
     **{f"chinchilla, {k * k}": Case.surface(k, k) for k in (3, 4, 5)},
-    "power_floor, 9 of 6 checkpoints": Case.curve(9, checkpoints=6),
-    "chinchilla, 9 of 5 checkpoints": Case.surface(9, 5, checkpoints=True),
 }
+CHECKPOINTS = {
+    **{f"power_floor, {n} of 6 checkpoints": Case.curve(n, checkpoints=6) for n in (9, 16, 25)},
+    **{f"chinchilla, {n} of 5 checkpoints": Case.surface(n, 5, checkpoints=True) for n in (9, 16, 25)},
+}
+BOUND = {"power_floor without a floor, 16": replace(Case.curve(16), params=(1e-12, 1e3**0.4, 0.4))}
+"""The true floor lies on its bound, where the theory of intervals does not hold."""
+CASES = SINGLE | CHECKPOINTS | BOUND
+COMPARED = (
+    ("power_floor, 9", "even .02"),
+    ("chinchilla, 16", "even .02"),
+    ("chinchilla, 9 of 5 checkpoints", "run .02"),
+)
+"""Where methods other than the default are measured."""
 
 
-def studies(case: Case, noise: str, count: int, seed: int) -> tuple[Sample, Array, Array, Array]:
+def studies(case: Case, noise: str, count: int, stream: int, block: int = 0) -> tuple[Sample, Array, Array, Array]:
     """``count`` studies of two seeds a configuration, fitted.
 
     Returns the sample, ``at`` in its coordinates, the true curve there [k], and a new run there of each study [S, k].
     """
-    form, random = form_named(case.form), np.random.Generator(np.random.Philox(key=[seed, 0]))
+    form, random = form_named(case.form), np.random.Generator(np.random.Philox(key=[stream, block]))
     configs, checkpoints, inputs = case.x.shape
     logs = np.log(np.repeat(case.x, SEEDS, axis=0)).reshape(-1, inputs)
     run = np.repeat(np.arange(configs * SEEDS), checkpoints)
@@ -123,31 +146,58 @@ def _fitted(name: str, u: Array, v: Array, clusters: Clusters) -> Sample:
     return Sample(form, u, v, np.ones(points), theta, delta, 1.0, clusters)
 
 
-def coverage(case: Case, noise: str, method: str, count: int, seed: int = 1) -> tuple[Array, Array, Array]:
+def coverage(case: Case, noise: str, method: str, count: int, stream: int) -> tuple[Array, Array, Array]:
     """Shares covered of the mean and of a new run [k] (0 to 1), and the median width of the mean's interval [k]."""
-    sample, at, truth, new = studies(case, noise, count, seed)
-    lo, hi, known = bounds(sample, at, method, LEVEL, DRAWS, seed)
+    blocks = [_block(case, noise, method, min(BLOCK, count - at), stream, at) for at in range(0, count, BLOCK)]
+    inside, new_inside, width = (np.concatenate(each) for each in zip(*blocks, strict=True))
+    return inside.mean(0), new_inside.mean(0), np.median(width, axis=0)
+
+
+def _block(
+    case: Case, noise: str, method: str, count: int, stream: int, block: int
+) -> tuple[np.ndarray, np.ndarray, Array]:
+    """Of each study: whether the mean and a new run are inside [S, k], and the width."""
+    sample, at, truth, new = studies(case, noise, count, stream, block)
+    lo, hi, known = bounds(sample, at, method, LEVEL, DRAWS, stream)
     new_lo, new_hi = new_run(at, sample.form.log(sample.theta, at)[0], lo, hi, known, LEVEL)
-    inside, new_inside = (lo <= truth) & (truth <= hi), (new_lo <= new) & (new <= new_hi)
-    return inside.mean(0), new_inside.mean(0), np.median(hi - lo, axis=0)
+    return (lo <= truth) & (truth <= hi), (new_lo <= new) & (new <= new_hi), hi - lo
 
 
-def rows(name: str, noise: str, count: int, methods: Sequence[str]) -> list[list[str]]:
-    case, out, base = CASES[name], [], np.zeros(0)
-    for method in methods:
-        few = min(count, BOOTSTRAPPED) if method in ("wild", "run") else count
-        mean, new, width = coverage(case, noise, method, few)
-        base = base if len(base) else width
-        cells = [" ".join(f"{100 * c:.1f}" for c in share) for share in (mean, new)]
-        out.append([name, noise, method, *cells, " ".join(f"{w:.2f}" for w in width / base)])
-    return out
+def rows(method: str, count: int, stream: int) -> list[list[str]]:
+    """Of the table: the default method in all cases, another in a few and with no more studies than it can afford."""
+    if method == "ensemble":
+        few = min(count, coverage_ensemble.STUDIES)
+        truths = coverage_ensemble.TRUTHS.items()
+        return [
+            _row(name, "even .02", method, few, coverage_ensemble.coverage(truth, few, stream))
+            for name, truth in truths
+        ]
+    few = min(count, BOOTSTRAPPED) if method in ("wild", "run") else count
+    kinds = ((SINGLE, NOISE), (CHECKPOINTS, CHECKPOINTED), (BOUND, ("even .02",)))
+    everywhere = [(name, noise) for cases, noises in kinds for name in cases for noise in noises]
+    asked = everywhere if method == "profile" else COMPARED
+    return [_row(n, noise, method, few, coverage(CASES[n], noise, method, few, stream)) for n, noise in asked]
+
+
+def _row(name: str, noise: str, method: str, count: int, found: tuple[Array, Array, Array]) -> list[str]:
+    mean, new, width = found
+    shares = [" ".join(f"{100 * share:.1f}" for share in each) for each in (mean, new)]
+    error = 100.0 * np.sqrt(LEVEL * (1.0 - LEVEL) / count)
+    return [name, noise, method, str(count), *shares, f"{error:.1f}", " ".join(f"{w:.3f}" for w in width)]
 
 
 if __name__ == "__main__":
-    amount = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    chosen = sys.argv[2].split(",") if len(sys.argv) > 2 else METHODS
-    header = ["law, configurations", "noise", "method", "curve: middle, end, decade", "new run", "width"]
-    kinds = {name: CHECKPOINTED if "checkpoints" in name else NOISE for name in CASES}
-    show(
-        header, [row for name, noises in kinds.items() for noise in noises for row in rows(name, noise, amount, chosen)]
-    )
+    amount = int(sys.argv[1]) if len(sys.argv) > 1 else STUDIES
+    chosen: Sequence[str] = sys.argv[2].split(",") if len(sys.argv) > 2 else METHODS
+    given = int(sys.argv[3]) if len(sys.argv) > 3 else REPORTED
+    header = [
+        "law, configurations",
+        "noise",
+        "method",
+        "studies",
+        "curve: middle, end, decade",
+        "new run",
+        "s.e.",
+        "width",
+    ]
+    show(header, [each for method in chosen for each in rows(method, amount, given)])

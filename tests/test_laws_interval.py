@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.coverage import CASES, coverage
+from benchmarks.coverage import CASES, TUNED, coverage, studies
 from pipeline.errors import BadInput
 from pipeline.laws.fit import fit
 from pipeline.laws.interval import METHODS, Intervals, intervals, parameter_intervals
+from pipeline.laws.spread import spread
+from pipeline.laws.student import equivalent, quantile
 
 X = np.repeat(np.geomspace(1e3, 1e5, 9), 2)
 NAMES = [f"{c}/{s}" for c in range(9) for s in range(2)]
@@ -28,13 +30,13 @@ def width(found: Intervals) -> np.ndarray:
 @pytest.mark.parametrize("case", ["power_floor, 9", "chinchilla, 9"])
 def test_default_covers_what_it_says(case: str, noise: str) -> None:
     """Within 3 standard errors of 92 to 97 %, at 200 studies."""
-    mean, new, _ = coverage(CASES[case], noise, "profile", 200)
+    mean, new, _ = coverage(CASES[case], noise, "profile", 200, TUNED)
     assert np.all((mean > 0.88) & (mean < 0.995)) and np.all((new > 0.88) & (new < 0.995))
     assert abs(mean.mean() - 0.95) < 0.03
 
 
 def test_checkpoints_cover_too() -> None:
-    mean, _, _ = coverage(CASES["chinchilla, 9 of 5 checkpoints"], "run .02", "profile", 80)
+    mean, _, _ = coverage(CASES["chinchilla, 9 of 5 checkpoints"], "run .02", "profile", 80, TUNED)
     assert np.all(mean > 0.88)
 
 
@@ -100,6 +102,33 @@ def test_noise_that_falls_is_followed() -> None:
     found = intervals(fit(x, y), x, y, [1e3, 1e6])
     new = np.log(found.new_hi / found.new_lo)
     assert 2.0 * new[1] < new[0] < 6.0 * new[1]
+
+
+def test_quiet_places_do_not_take_the_noise_of_loud_ones() -> None:
+    """The fit follows the loud places and leaves their noise at the quiet: it is told apart from their own."""
+    sample, at, _, _ = studies(CASES["chinchilla, 16"], "falling .02", 200, TUNED)
+    trend = spread(sample, sample.form.log(sample.theta, at)[1]).trend
+    fall = np.ptp(trend.scale(sample.u)) * np.median(trend.slope)
+    assert 0.8 < fall / -np.log(16.0) < 1.0  # shrunk towards none
+
+
+def test_diverged_runs_that_weigh_nothing_count_for_nothing() -> None:
+    y, weights = noisy(), np.where(np.arange(len(X)) >= 16, 1e-6, 1.0)
+    spoilt = np.where(weights < 1, 2.0, 1.0) * y
+    found = intervals(fit(X, spoilt, weights=weights), X, spoilt, AT, weights=weights)
+    without = intervals(fit(X[:16], y[:16]), X[:16], y[:16], AT)
+    assert width(found) == pytest.approx(width(without), rel=0.03) and found.noise == pytest.approx(
+        without.noise, rel=0.01
+    )
+
+
+def test_student_of_unequal_squares() -> None:
+    assert equivalent(np.eye(6) / 6) == pytest.approx(6.0) and equivalent(np.zeros((3, 3))) == pytest.approx(
+        1.0, abs=1e-3
+    )
+    parts, random = np.array([0.7, 0.2, 0.1]), np.random.default_rng(0)
+    ratio = random.standard_normal(200_000) / np.sqrt(random.chisquare(1.0, (200_000, 3)) @ parts)
+    assert quantile(equivalent(np.diag(parts)), 0.95) == pytest.approx(np.quantile(np.abs(ratio), 0.95), rel=0.02)
 
 
 def test_lower_envelope() -> None:

@@ -57,6 +57,13 @@ class Clusters:
         """The points of each configuration."""
         return [np.flatnonzero(self.config == c) for c in range(self.count)]
 
+    def only(self, kept: np.ndarray) -> "Clusters":
+        """Those of the points ``kept`` (indices)."""
+        runs, run = np.unique(self.run[kept], return_inverse=True)
+        configs, config = np.unique(self.config[kept], return_inverse=True)
+        names = tuple(self.runs[i] for i in runs), tuple(self.configs[i] for i in configs)
+        return Clusters(run, config, *names, self.single)
+
     def apart(self) -> "Clusters":
         """The same points, each as a run and configuration of its own."""
         index = np.arange(len(self.run))

@@ -19,7 +19,7 @@ from pipeline.laws.points import Cell, Point, cells_of, screen
 from pipeline.laws.posterior import HORIZON
 from pipeline.laws.reach import Reach, reach
 from pipeline.laws.sample import Sample
-from pipeline.laws.spread import of_noise
+from pipeline.laws.shifts import spread_of
 
 LEVEL = 0.9
 GRID = 60
@@ -97,7 +97,7 @@ class Fitted:
         sample = Sample.of(found, x, y, archs, weights=seeds)
         grid = np.linspace(np.log(x[0] / NEARER), np.log(max(x[-1], self.furthest) * HORIZON), PROFILED)
         at = grid[:, None] - found.centre
-        known = of_noise(sample, found.form.log(sample.theta, at)[1], self.noise, sample.w * seeds.mean())
+        known = spread_of(sample, found.form.log(sample.theta, at)[1], self.noise, sample.w * seeds.mean())
         return grid, reach(sample, at, found.offset, known)
 
 

@@ -12,6 +12,9 @@ from pipeline.laws.fit import Fit, columns
 from pipeline.laws.forms import Array, Form
 from pipeline.laws.solver import objective, solve
 
+NOTHING = 1e-3
+"""Weight, of a mean of 1, up to which a point says nothing of the noise."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -71,6 +74,16 @@ class Sample:
         flat = [np.broadcast_to(a, shape).reshape(-1, shape[-1]) for a in (v, w)]
         start, delta = np.repeat(self.theta, draws, 0), np.repeat(self.delta, draws)
         return solve(self.form, self.u, flat[0], flat[1], start, delta, self.over)[0].reshape(studies, draws, -1)
+
+    def counted(self) -> tuple["Sample", float]:
+        """Without the points whose weight says that they are none (diverged runs), and the mean weight of the others,
+        which becomes 1."""
+        kept = np.flatnonzero(self.w > NOTHING)
+        scale = float(self.w[kept].mean())
+        if len(kept) == len(self.w):
+            return self, 1.0
+        clusters = self.clusters.only(kept)
+        return replace(self, u=self.u[kept], v=self.v[:, kept], w=self.w[kept] / scale, clusters=clusters), scale
 
     def apart(self) -> "Sample":
         """The same with each point as a run of its own."""

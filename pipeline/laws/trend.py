@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.laws.forms import Array
+from pipeline.laws.leverage import SMALL, scatter
 
-SMALL = 1e-8
 ROUNDS, STEPS = 3, 30
 STEEPEST = 3.0
 """Of the logarithm of the noise's variance, over one standard deviation of scale."""
@@ -66,13 +66,6 @@ class Trend:
         """Degrees of freedom ``dof`` [S, 1] of the noise, fewer by what is unknown of the slope at ``scale`` [k] or
         [S, k]."""
         return np.maximum(1.0, 1.0 / (1.0 / dof + 0.5 * self.unsure * scale**2))
-
-
-def scatter(basis: Array, relative: Array) -> Array:
-    """Mean squares of the residuals [S, n] of a fit that follows ``basis`` [S, n, p], for noise of variance
-    ``relative`` [S, n]."""
-    carried = np.swapaxes(basis, 1, 2) @ (basis * relative[..., None])
-    return relative * (1.0 - 2.0 * (basis**2).sum(-1)) + ((basis @ carried) * basis).sum(-1)
 
 
 def _scale(u: Array, points: Array) -> Array:
