@@ -16,7 +16,7 @@ from pipeline.errors import BadInput
 from pipeline.laws.isoflop import isoflop
 from pipeline.laws.surface import surface
 
-STREAM = 21
+STREAM = 22
 FLOPS = 1e22
 
 
