@@ -90,7 +90,7 @@ def decide(grid: Candidates, trials: dict[str, Planned], spent: float) -> tuple[
     """What to run next, or the reason to stop. ``spent``: FLOPs of all that was executed.
 
     A batch that pays for no trial, or narrows too little, doubles up to what is left before either is a reason to
-    stop; and where the forecast is narrower than the interval, which counts, the forecast does not end it.
+    stop.
     """
     study = grid.prepared.config.study
     budget = study.adaptive.budget or 0.0
@@ -99,26 +99,19 @@ def decide(grid: Candidates, trials: dict[str, Planned], spent: float) -> tuple[
         return Advice(Proposal()), "The budget is spent."
     own = build_plan(grid.prepared.plan.trials, grid.prepared.plan.datasets).flops
     size = min(left, study.adaptive.batch or batch_size(budget - own, max(0.0, spent - own)) or left)
-    advice = _batch(grid, trials, size)
+    advice = advise(grid, trials, size, MOST, study.adaptive.width)
     if reason := _narrow(advice, study):
         return advice, reason
     while (reason := _poor(advice, study)) and size < left:
         size = min(2 * size, left)
-        advice = _batch(grid, trials, size)
+        advice = advise(grid, trials, size, MOST, study.adaptive.width)
     return advice, reason
-
-
-def _batch(grid: Candidates, trials: dict[str, Planned], size: float) -> Advice:
-    """Of ``size`` FLOPs; it may end early by the forecast, but not before its first trial."""
-    width = grid.prepared.config.study.adaptive.width
-    advice = advise(grid, trials, size, MOST, width)
-    return advice if advice.trials or not width else advise(grid, trials, size, MOST)
 
 
 def _narrow(advice: Advice, study: Study) -> str:
     """The reason to stop where the interval is as narrow as wanted, or nothing."""
     width = study.adaptive.width
-    if not width or advice.width is None or advice.width > width:
+    if not width or not advice.narrow(width):
         return ""
     return (
         f"The {wording.level(advice.crossing.level if advice.crossing else 0.9)} interval spans "

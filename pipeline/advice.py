@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,17 @@ class Advice:
             return None
         return float(np.log10(c.hi / c.lo))
 
+    def narrow(self, width: float) -> bool:
+        """Whether the interval, not its forecast, is as narrow as wanted."""
+        return self.width is not None and self.width <= width
+
 
 def advise(grid: Candidates, trials: dict[str, Planned], budget: float, most: int, width: float = 0.0) -> Advice:
-    """``trials``: the study as it stands. ``budget``: FLOPs that may be added."""
+    """``trials``: the study as it stands. ``budget``: FLOPs that may be added.
+
+    ``width``: the batch ends early where its forecast is as narrow, but not before its first trial while the interval
+    itself is wider.
+    """
     prepared = grid.prepared
     ledger, study = Ledger(prepared.store), prepared.config.study
     rows = describe(study, "", trials.values(), "").rows(ledger)
@@ -60,9 +69,12 @@ def advise(grid: Candidates, trials: dict[str, Planned], budget: float, most: in
     cells = {a.law.family: (a, cells_a), b.law.family: (b, cells_b)}
     left = [c for c in left if _competes(grid.trials[c.name].arch, c, *cells[c.family])]
     frontier = _frontier(left) if study.adaptive.goal == "frontier" else ()
-    proposal = propose(_side(a), _side(b), left, grid.cost, budget, width, most, frontier)
-    crossing = cross(study.adaptive.axis, a, b, LEVEL)
-    return Advice(proposal, {p.candidate.name: grid.trials[p.candidate.name] for p in proposal.picks}, crossing)
+    plan = partial(propose, _side(a), _side(b), left, grid.cost, budget, most=most, frontier=frontier)
+    advice = Advice(plan(width=width), crossing=cross(study.adaptive.axis, a, b, LEVEL))
+    if not advice.proposal.picks and width and not advice.narrow(width):
+        advice.proposal = plan()
+    advice.trials = {p.candidate.name: grid.trials[p.candidate.name] for p in advice.proposal.picks}
+    return advice
 
 
 def _law(family: str, axis: str, metric: str, points: Sequence[Point]) -> tuple[Family | None, list[Cell]]:

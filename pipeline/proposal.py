@@ -16,6 +16,7 @@ from pipeline.laws import wording
 from pipeline.laws.power import Chance, power_table
 from pipeline.ledger import Ledger
 from pipeline.prepared import Prepared, console, load_config, plan_study
+from pipeline.study import Planned
 from pipeline.terminal import amount, plain_table
 
 MOST = 24
@@ -34,15 +35,18 @@ def show_next(arguments: Namespace) -> int:
     grid = candidates(prepared)
     trials = standing(grid)
     advice = advise(grid, trials, budget, MOST, prepared.config.study.adaptive.width)
-    power = [] if set(trials) & Ledger(prepared.store).known() else _power(_places(grid))
+    known = Ledger(prepared.store).known()
+    power = [] if set(trials) & known else _power(_places(grid))
+    added = {d: p for d, p in trials.items() if d in known and d not in prepared.plan.trials}
+    sweeps = _sweeps([*added.values(), *advice.trials.values()])
     if arguments.json:
-        print(json.dumps(_plain(grid, advice, power), indent=1, allow_nan=False))
+        print(json.dumps({**_plain(grid, advice, power), "sweeps": sweeps}, indent=1, allow_nan=False))
         return 0
     _show_power(grid, power)
     _show(grid, advice)
     if advice.trials:
         written = [w for w in arguments.words if not w.startswith("study.adaptive.")]
-        _show_command(prepared, written, _sweeps(advice))
+        _show_command(prepared, written, sweeps)
     return 0
 
 
@@ -99,7 +103,6 @@ def _plain(grid: Candidates, advice: Advice, power: list[Chance]) -> dict[str, A
             }
             for p in proposal.picks
         ],
-        "sweeps": _sweeps(advice),
         "power": [asdict(chance) for chance in power],
     }
 
@@ -108,10 +111,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _sweeps(advice: Advice) -> dict[str, dict[str, Any]]:
-    """The proposal as sweeps of a study: trials that differ in one of its lists only are one."""
+def _sweeps(trials: list[Planned]) -> dict[str, dict[str, Any]]:
+    """Trials as sweeps of a study: those that differ in one of its lists only are one."""
     sweeps: list[dict[str, tuple[Any, ...]]] = []
-    for planned in advice.trials.values():
+    for planned in trials:
         t = planned.pretrain
         lists = {"archs": planned.arch, "sizes": t.subset.samples, "budgets": t.budget, "seeds": t.seed}
         sweeps.append({name: (value,) for name, value in lists.items()})
@@ -192,7 +195,8 @@ def _show(grid: Candidates, advice: Advice) -> None:
 
 
 def _show_command(prepared: Prepared, words: list[str], sweeps: dict[str, dict[str, Any]]) -> None:
-    """The command that runs the proposal, within the study as written where that ran or was begun."""
+    """The command that runs the proposal, within the study as written where that ran or was begun. ``sweeps`` hold what
+    was added before, too, so that the study keeps it."""
     plan, own, adaptive = prepared.plan, prepared.config.study.sweeps, prepared.config.study.adaptive
     total = wording.counted(len(plan.trials), "trial")
     if plan.known:

@@ -240,17 +240,21 @@ def test_next_of_a_study_that_ran_narrows_its_crossover_within_the_budget(
     assert frontier["asked"] == "frontier"
 
 
-def test_the_command_that_next_prints_runs_its_trials_and_the_studys_own(
+def test_the_command_that_next_prints_runs_its_trials_and_keeps_the_studys_own(
     tmp_path: Path, told: Callable[..., str]
 ) -> None:
-    prepared = study(tmp_path)
-    Pretend()(prepared)
-    plain = json.loads(told("budget=1e12", "--json"))
-    words = [f"+study.sweeps.{name}={proposal._short(sweep)}" for name, sweep in plain["sweeps"].items()]
-    wider = study(tmp_path, "+study.sweeps.own={}", *words)
-    assert set(wider.plan.trials) == set(prepared.plan.trials) | {t["digest"] for t in plain["trials"]}
-    assert wider.plan.flops == pytest.approx(plain["flops"])
-    assert all(word in told("budget=1e12") for word in words)
+    """Those written and those added before."""
+    standing, execute = study(tmp_path), Pretend()
+    execute(standing)
+    for budget in ("3e11", "1e12"):
+        plain = json.loads(told(f"budget={budget}", "--json"))
+        words = [f"+study.sweeps.{name}={proposal._short(sweep)}" for name, sweep in plain["sweeps"].items()]
+        wider = study(tmp_path, "+study.sweeps.own={}", *words)
+        assert set(wider.plan.trials) == set(standing.plan.trials) | {t["digest"] for t in plain["trials"]}
+        assert wider.plan.flops == pytest.approx(plain["flops"])
+        assert all(word in told(f"budget={budget}") for word in words)
+        execute(wider)
+        standing = wider
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks.design import Case, Study, simulate, square
+from benchmarks.design import Study, even, planned, square
 from pipeline.errors import BadInput
 from pipeline.laws.batch import BATCHES, batch_size, first_batch
 from pipeline.laws.design import Candidate, Proposal, Side, propose
@@ -113,6 +113,10 @@ def test_nothing_is_left_of_a_budget_that_was_passed() -> None:
 
 def test_half_the_variance_of_an_even_grid_at_equal_compute() -> None:
     """Midway, where the benchmark finds about a quarter; the standard deviation of ln of the ratio is about 0.5."""
-    errors, flops = simulate(Case("midway", at=1e6), 16, 3)
-    assert square(errors["planned"]) < 0.6 * square(errors["even"])
-    assert 0.9 < flops <= 1 + 1e-9
+    errors = np.zeros((16, 2))
+    for seed, found in enumerate(errors):
+        one, other = Study(1e6, 0.02, (3, 2 * seed)), Study(1e6, 0.02, (3, 2 * seed + 1))
+        budget = even(one)
+        assert 0.9 * budget < planned(other, budget) <= budget * (1 + 1e-9)
+        found[:] = one.crossing() - 6, other.crossing() - 6
+    assert square(errors[:, 1]) < 0.6 * square(errors[:, 0])
