@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.laws.forms import Array, form_named
 from pipeline.laws.tabular import fit_table
 
-STUDIES = 150
+STUDIES = 100
 """Of each case: a study takes most of a second."""
 DRAWS = 200
 SEEDS, NOISE = 2, 0.02
