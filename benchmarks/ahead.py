@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.isoflop import CASES, DRAWS, FRESH, Case
 from benchmarks.table import show
 from pipeline.errors import BadInput
-from pipeline.laws.isoflop import isoflop
-from pipeline.laws.surface import surface
+from pipeline.laws.isoflops.isoflop import isoflop
+from pipeline.laws.isoflops.surface import surface
 
 STREAM = 22
 FLOPS = 1e22

@@ -14,11 +14,11 @@ import numpy as np
 
 from benchmarks import coverage_ensemble
 from benchmarks.table import show
-from pipeline.laws.clusters import Clusters
 from pipeline.laws.forms import Array, form_named
-from pipeline.laws.interval import bounds, new_run
 from pipeline.laws.problem import Problem, best_of
-from pipeline.laws.sample import Sample
+from pipeline.laws.uncertainty.clusters import Clusters
+from pipeline.laws.uncertainty.interval import bounds, new_run
+from pipeline.laws.uncertainty.sample import Sample
 
 LEVEL = 0.95
 SEEDS = 2

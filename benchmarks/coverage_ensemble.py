@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.laws.forms import Array, form_named
-from pipeline.laws.tabular import fit_table
+from pipeline.laws.tables.tabular import fit_table
 
 STUDIES = 100
 """Of each case: a study takes most of a second."""

@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.coverage import _fitted
 from benchmarks.table import show
-from pipeline.laws.clusters import Clusters
 from pipeline.laws.forms import Array
 from pipeline.laws.reach import Reach, below, reach
+from pipeline.laws.uncertainty.clusters import Clusters
 
 LEVEL = 0.9
 STAR = 1e6

@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.table import show
 from pipeline.errors import BadInput
-from pipeline.laws.allocation import Interval
 from pipeline.laws.forms import Array
-from pipeline.laws.isoflop import IsoFLOP, isoflop
-from pipeline.laws.surface import alone, surface
+from pipeline.laws.isoflops.allocation import Interval
+from pipeline.laws.isoflops.isoflop import IsoFLOP, isoflop
+from pipeline.laws.isoflops.surface import alone, surface
 
 DRAWS = 200
 STREAM = 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
-    from pipeline.laws.document import Document, FormFit, GroupLaw, Header
+    from pipeline.laws.tables.document import Document, FormFit, GroupLaw, Header
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".pq")
 OURS = ("--x", "--y", "--help", "-h")
@@ -109,11 +109,11 @@ def _found(arguments: argparse.Namespace) -> tuple["Header", list[str]]:
     how |= {"predict": _numbers(arguments.predict), "where": _filters(arguments.where)}
     if arguments.isoflop:
         from pipeline import splitting
-        from pipeline.laws.isotabular import fit_isoflop
+        from pipeline.laws.isoflops.isotabular import fit_isoflop
 
         splits = fit_isoflop(arguments.file, arguments.x.split(","), arguments.y, **how)
         return splits, splitting.shown(splits)
-    from pipeline.laws.tabular import fit_table
+    from pipeline.laws.tables.tabular import fit_table
 
     laws = fit_table(arguments.file, arguments.x.split(","), arguments.y, **how)
     return laws, _shown(laws)

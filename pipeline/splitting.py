@@ -6,8 +6,8 @@ from pipeline.fitting import SHOWN, aligned, dropped
 from pipeline.laws.wording import counted, level, number, place
 
 if TYPE_CHECKING:
-    from pipeline.laws.allocation import Interval
-    from pipeline.laws.isodocument import Best, Budget, GroupSplit, IsoDocument, Route, Vertex
+    from pipeline.laws.isoflops.allocation import Interval
+    from pipeline.laws.isoflops.isodocument import Best, Budget, GroupSplit, IsoDocument, Route, Vertex
 
 WIDE = 1e6
 """An interval whose ends lie a factor of this apart is told as unbounded."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import BadInput
-from pipeline.laws.clusters import Clusters
+from pipeline.laws.uncertainty.clusters import Clusters
 
 LOGS = np.log([[1e3], [1e3], [1e4], [1e4]])
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from benchmarks.coverage import CASES, TUNED, coverage, studies
 from pipeline.errors import BadInput
 from pipeline.laws.fit import fit
-from pipeline.laws.interval import METHODS, Intervals, intervals, parameter_intervals
-from pipeline.laws.spread import spread
-from pipeline.laws.student import equivalent, quantile
+from pipeline.laws.uncertainty.interval import METHODS, Intervals, intervals, parameter_intervals
+from pipeline.laws.uncertainty.spread import spread
+from pipeline.laws.uncertainty.student import equivalent, quantile
 
 X = np.repeat(np.geomspace(1e3, 1e5, 9), 2)
 NAMES = [f"{c}/{s}" for c in range(9) for s in range(2)]

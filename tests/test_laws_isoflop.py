@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from benchmarks.isoflop import CASES, Case
 from pipeline.errors import BadInput
-from pipeline.laws.allocation import agreement
-from pipeline.laws.budget import profiles, turn
-from pipeline.laws.isoflop import IsoFLOP, isoflop
-from pipeline.laws.joint import grid_of
-from pipeline.laws.surface import closed_form, surface
-from pipeline.laws.valley import settle
+from pipeline.laws.isoflops.allocation import agreement
+from pipeline.laws.isoflops.budget import profiles, turn
+from pipeline.laws.isoflops.isoflop import IsoFLOP, isoflop
+from pipeline.laws.isoflops.joint import grid_of
+from pipeline.laws.isoflops.surface import closed_form, surface
+from pipeline.laws.isoflops.valley import settle
 
 LOPSIDED = Case("lopsided", (1.7, 2e3, 60.0, 0.5, 0.2), off=-0.3)
 DRAWS = 60

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
-from pipeline.laws.pareto import binned, pareto
+from pipeline.laws.isoflops.pareto import binned, pareto
 
 
 def test_hull_is_part_of_the_set() -> None:

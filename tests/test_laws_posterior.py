@@ -12,7 +12,7 @@ from pipeline.laws.fit import fit
 from pipeline.laws.multiplier import multiplier
 from pipeline.laws.posterior import Posterior, Span, middle
 from pipeline.laws.reach import Reach, below, reach
-from pipeline.laws.sample import Sample
+from pipeline.laws.uncertainty.sample import Sample
 
 SPAN = Span.of(1.0, 100.0, 1e4)
 

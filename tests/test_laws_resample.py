@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import BadInput
 from pipeline.laws.fit import fit
-from pipeline.laws.resample import resample
+from pipeline.laws.uncertainty.resample import resample
 
 CONFIGS, SEEDS = 9, 2
 X = np.repeat(np.geomspace(1e3, 1e5, CONFIGS), SEEDS)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.isoflop import Case
 from pipeline.errors import BadInput
-from pipeline.laws.isotabular import fit_isoflop
-from pipeline.laws.surface import alone
+from pipeline.laws.isoflops.isotabular import fit_isoflop
+from pipeline.laws.isoflops.surface import alone
 
 BASE = Case("base", (1.69, 406.4, 410.7, 0.34, 0.28))
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
-from pipeline.laws.columns import Columns, kind_of
-from pipeline.laws.table import Table, table
+from pipeline.laws.tables.columns import Columns, kind_of
+from pipeline.laws.tables.table import Table, table
 
 GOOD: dict[str, list[Any]] = {
     "C": [1e18, 2e18, 4e18, 8e18, 16e18],

@@ -14,7 +14,7 @@ from benchmarks.diverged import spoil, study
 from pipeline import __version__
 from pipeline.errors import BadInput
 from pipeline.laws.forms import FORMS
-from pipeline.laws.tabular import fit_table
+from pipeline.laws.tables.tabular import fit_table
 
 
 def families(noise: float = 0.01, seed: int = 0) -> dict[str, Any]:

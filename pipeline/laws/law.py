@@ -18,8 +18,8 @@ from pipeline.laws.noise import Noise, measure
 from pipeline.laws.points import Cell, Point, cells_of, screen
 from pipeline.laws.posterior import HORIZON
 from pipeline.laws.reach import Reach, reach
-from pipeline.laws.sample import Sample
 from pipeline.laws.shifts import spread_of
+from pipeline.laws.uncertainty.sample import Sample
 
 LEVEL = 0.9
 GRID = 60

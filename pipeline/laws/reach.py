@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.laws.forms import Array
-from pipeline.laws.profile import reached
-from pipeline.laws.sample import Sample
-from pipeline.laws.spread import Spread, spread
-from pipeline.laws.student import quantile
+from pipeline.laws.uncertainty.profile import reached
+from pipeline.laws.uncertainty.sample import Sample
+from pipeline.laws.uncertainty.spread import Spread, spread
+from pipeline.laws.uncertainty.student import quantile
 
 LEVELS = (0.5, 0.8, 0.95, 0.99, 0.999)
 """Two-sided, at which the profile is followed; straight between them and past the last."""

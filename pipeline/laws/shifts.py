@@ -4,10 +4,10 @@ import numpy as np
 
 from pipeline.laws.forms import Array
 from pipeline.laws.noise import Noise
-from pipeline.laws.pseudo import Pseudo
-from pipeline.laws.sample import Sample
-from pipeline.laws.spread import Spread
-from pipeline.laws.trend import Trend
+from pipeline.laws.uncertainty.pseudo import Pseudo
+from pipeline.laws.uncertainty.sample import Sample
+from pipeline.laws.uncertainty.spread import Spread
+from pipeline.laws.uncertainty.trend import Trend
 
 EFFICIENCY = 0.95
 """Of Huber's loss under Gaussian noise (Huber 1981, section 4.5)."""

@@ -9,17 +9,17 @@ import numpy as np
 
 from pipeline.laws import gates
 from pipeline.laws.diverged import diverged
-from pipeline.laws.document import FormFit, GroupLaw, Listed, Prediction, finite
 from pipeline.laws.ensemble import ensemble
 from pipeline.laws.fit import Fit, fit
 from pipeline.laws.forms import Array, Form, form_named
-from pipeline.laws.interval import intervals, parameter_intervals
 from pipeline.laws.points import distinct
 from pipeline.laws.reach import Reach, reach
-from pipeline.laws.resample import Resample, resample
-from pipeline.laws.sample import Sample
-from pipeline.laws.settings import ENSEMBLE, Settings
-from pipeline.laws.table import Table
+from pipeline.laws.tables.document import FormFit, GroupLaw, Listed, Prediction, finite
+from pipeline.laws.tables.settings import ENSEMBLE, Settings
+from pipeline.laws.tables.table import Table
+from pipeline.laws.uncertainty.interval import intervals, parameter_intervals
+from pipeline.laws.uncertainty.resample import Resample, resample
+from pipeline.laws.uncertainty.sample import Sample
 
 LEAST_WEIGHT = 0.01
 """A form that weighs less takes no part in a crossover."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.laws.forms import Array
-from pipeline.laws.leverage import SMALL, scatter
+from pipeline.laws.uncertainty.leverage import SMALL, scatter
 
 ROUNDS, STEPS = 3, 30
 STEEPEST = 3.0

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
-from pipeline.laws.clusters import Clusters
 from pipeline.laws.fit import Fit, columns
 from pipeline.laws.forms import Array, Form
 from pipeline.laws.solver import objective, solve
+from pipeline.laws.uncertainty.clusters import Clusters
 
 NOTHING = 1e-3
 """Weight, of a mean of 1, up to which a point says nothing of the noise."""

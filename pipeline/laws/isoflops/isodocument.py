@@ -6,8 +6,8 @@ Numbers are in the units of the table; an interval is {value, lo, hi}.
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.laws.allocation import Interval
-from pipeline.laws.document import Header
+from pipeline.laws.isoflops.allocation import Interval
+from pipeline.laws.tables.document import Header
 
 
 @dataclass(frozen=True)

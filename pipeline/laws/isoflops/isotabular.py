@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.laws.columns import Columns
 from pipeline.laws.forms import form_named
-from pipeline.laws.isodocument import IsoDocument
-from pipeline.laws.settings import DRAWS, LEVEL, Settings
-from pipeline.laws.split import split
-from pipeline.laws.surface import of_size_and_samples
-from pipeline.laws.table import Table, table
-from pipeline.laws.tuned import best_of_grid
+from pipeline.laws.isoflops.isodocument import IsoDocument
+from pipeline.laws.isoflops.split import split
+from pipeline.laws.isoflops.surface import of_size_and_samples
+from pipeline.laws.tables.columns import Columns
+from pipeline.laws.tables.settings import DRAWS, LEVEL, Settings
+from pipeline.laws.tables.table import Table, table
+from pipeline.laws.tables.tuned import best_of_grid
 
 FORM = "chinchilla"
 SIX_N_D = "6 N D"

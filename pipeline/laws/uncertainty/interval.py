@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput, nearest
 from pipeline.laws.fit import Fit, columns
 from pipeline.laws.forms import Array
-from pipeline.laws.profile import limits, parameters
-from pipeline.laws.resample import draw
-from pipeline.laws.sample import Sample
-from pipeline.laws.spread import Spread, spread
-from pipeline.laws.student import quantile
+from pipeline.laws.uncertainty.profile import limits, parameters
+from pipeline.laws.uncertainty.resample import draw
+from pipeline.laws.uncertainty.sample import Sample
+from pipeline.laws.uncertainty.spread import Spread, spread
+from pipeline.laws.uncertainty.student import quantile
 
 METHODS = ("auto", "profile", "delta", "wild", "run")
 LEVEL = 0.95

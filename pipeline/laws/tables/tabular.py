@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import BadInput
-from pipeline.laws.columns import Columns
-from pipeline.laws.document import Document, GroupLaw, Passing
 from pipeline.laws.forms import FORMS, Array
-from pipeline.laws.grouplaw import Sampled, group_law
 from pipeline.laws.law import PROFILED
 from pipeline.laws.multiplier import NEARER
-from pipeline.laws.passing import passing
 from pipeline.laws.posterior import HORIZON
-from pipeline.laws.settings import DRAWS, LEVEL, Settings, form_for
-from pipeline.laws.table import Table, table
-from pipeline.laws.tuned import best_of_grid
+from pipeline.laws.tables.columns import Columns
+from pipeline.laws.tables.document import Document, GroupLaw, Passing
+from pipeline.laws.tables.grouplaw import Sampled, group_law
+from pipeline.laws.tables.passing import passing
+from pipeline.laws.tables.settings import DRAWS, LEVEL, Settings, form_for
+from pipeline.laws.tables.table import Table, table
+from pipeline.laws.tables.tuned import best_of_grid
 
 
 def fit_table(

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
 from pipeline.laws import gates
-from pipeline.laws.allocation import LEVEL, Agreement, Allocation, Cost, Interval, Share, agreement, allocation
-from pipeline.laws.budget import columns
 from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import Fit, fit, nearby
 from pipeline.laws.forms import Array, form_named
-from pipeline.laws.isoflop import DRAWS, IsoFLOP
-from pipeline.laws.valley import BATCH, HALF
+from pipeline.laws.isoflops.allocation import LEVEL, Agreement, Allocation, Cost, Interval, Share, agreement, allocation
+from pipeline.laws.isoflops.budget import columns
+from pipeline.laws.isoflops.isoflop import DRAWS, IsoFLOP
+from pipeline.laws.isoflops.valley import BATCH, HALF
 
 GRID = 48
 FINER = 9

@@ -10,9 +10,9 @@ import numpy as np
 
 from pipeline.errors import BadInput
 from pipeline.laws import gates
-from pipeline.laws.cells import number
-from pipeline.laws.judged import Dropped
-from pipeline.laws.table import Table
+from pipeline.laws.tables.cells import number
+from pipeline.laws.tables.judged import Dropped
+from pipeline.laws.tables.table import Table
 
 
 def best_of_grid(data: Table, drop_bad: bool = False) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from pipeline.errors import BadInput, nearest
-from pipeline.laws.reading import Source
+from pipeline.laws.tables.reading import Source
 
 KINDS = ("loss", "error", "accuracy")
 """error and accuracy are shares from 0 to 1; of an accuracy, 1 - y is fitted."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.errors import BadInput
-from pipeline.laws.budget import Profile
 from pipeline.laws.forms import Array
-from pipeline.laws.valley import HALF, Grid, redrawn, robust, settle
+from pipeline.laws.isoflops.budget import Profile
+from pipeline.laws.isoflops.valley import HALF, Grid, redrawn, robust, settle
 
 MISFIT = 0.01
 """Level of the test that the optima lie on one power law."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.laws.forms import Array
-from pipeline.laws.leverage import SMALL, free, leverage, scatter
-from pipeline.laws.pseudo import Pseudo
-from pipeline.laws.sample import Sample
-from pipeline.laws.student import equivalent
-from pipeline.laws.trend import Trend
+from pipeline.laws.uncertainty.leverage import SMALL, free, leverage, scatter
+from pipeline.laws.uncertainty.pseudo import Pseudo
+from pipeline.laws.uncertainty.sample import Sample
+from pipeline.laws.uncertainty.student import equivalent
+from pipeline.laws.uncertainty.trend import Trend
 
 FARTHEST = 3.0
 """Deltas (four standard deviations) beyond which a residual counts as this far when the noise is measured."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from pipeline.errors import BadInput
 from pipeline.laws import gates
-from pipeline.laws.cells import name, number
-from pipeline.laws.columns import Columns
-from pipeline.laws.reading import Source
+from pipeline.laws.tables.cells import name, number
+from pipeline.laws.tables.columns import Columns
+from pipeline.laws.tables.reading import Source
 
 TEXTS = ("group", "run", "config", "seed", "outcome", "tuned")
 UNFINISHED, DIVERGED = "is not finished", "diverged"

@@ -10,11 +10,11 @@ import numpy as np
 
 from pipeline.errors import BadInput, nearest
 from pipeline.laws import gates
-from pipeline.laws.cells import alike, name
-from pipeline.laws.columns import KINDS, Columns, kind_of
 from pipeline.laws.forms import Array
-from pipeline.laws.judged import Dropped, Judged
-from pipeline.laws.reading import Source, read
+from pipeline.laws.tables.cells import alike, name
+from pipeline.laws.tables.columns import KINDS, Columns, kind_of
+from pipeline.laws.tables.judged import Dropped, Judged
+from pipeline.laws.tables.reading import Source, read
 
 
 @dataclass(frozen=True)

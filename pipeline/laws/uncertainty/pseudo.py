@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.laws.forms import Array
-from pipeline.laws.leverage import SMALL, slopes
-from pipeline.laws.sample import Sample
+from pipeline.laws.uncertainty.leverage import SMALL, slopes
+from pipeline.laws.uncertainty.sample import Sample
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """IsoFLOP: the model size and the data a budget is best spent on, from profiles at fixed compute.
 
-The valleys of all budgets are fitted at once with ln N* on a line in ln C (``pipeline.laws.valley``). Intervals are
+The valleys of all budgets are fitted at once with ln N* on a line in ln C (``valley``). Intervals are
 from a parametric bootstrap with the Student correction for few degrees of freedom: every draw is a new set of losses
 about the fit, fitted anew. Budgets whose optimum lies on the edge of their sizes are refused and listed.
 """
@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
 from pipeline.laws import wording
-from pipeline.laws.allocation import LEVEL, Allocation, Cost, Interval, allocation
-from pipeline.laws.budget import Profile, Turn, columns, profiles, refusal, turn
 from pipeline.laws.diverged import LITTLE, diverged
 from pipeline.laws.fit import shortage
 from pipeline.laws.forms import Array, form_named
-from pipeline.laws.joint import MISFIT, Joint, grid_of
-from pipeline.laws.valley import HALF, robust
+from pipeline.laws.isoflops.allocation import LEVEL, Allocation, Cost, Interval, allocation
+from pipeline.laws.isoflops.budget import Profile, Turn, columns, profiles, refusal, turn
+from pipeline.laws.isoflops.joint import MISFIT, Joint, grid_of
+from pipeline.laws.isoflops.valley import HALF, robust
 
 DRAWS = 1000
 LEAST_BUDGETS = 3

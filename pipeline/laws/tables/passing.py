@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.laws import wording
-from pipeline.laws.document import Passing
 from pipeline.laws.forms import Array
 from pipeline.laws.multiplier import Multiplier, multiplier
 from pipeline.laws.posterior import HORIZON, Posterior, Span, middle
 from pipeline.laws.reach import Curve, mixed_below
+from pipeline.laws.tables.document import Passing
 
 NARROWEST = 1.05
 """A common stretch shorter than this factor is none."""

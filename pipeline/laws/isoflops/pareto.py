@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
-from pipeline.laws.budget import columns
 from pipeline.laws.forms import Array
+from pipeline.laws.isoflops.budget import columns
 
 STRAIGHT = 1e-9
 """In ln metric: a run this close to the chord between two others lies on the hull."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.laws.forms import Array, Form
-from pipeline.laws.sample import Sample
 from pipeline.laws.solver import objective, solve
-from pipeline.laws.spread import Spread, spread
-from pipeline.laws.student import quantile
+from pipeline.laws.uncertainty.sample import Sample
+from pipeline.laws.uncertainty.spread import Spread, spread
+from pipeline.laws.uncertainty.student import quantile
 
 HEAVY = 9.0
 """Weight of the point that pulls, in curvatures of the loss along the quantity."""

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 from pipeline.errors import BadInput, nearest
 from pipeline.laws.fit import Fit
 from pipeline.laws.forms import Array
-from pipeline.laws.leverage import free, leverage
-from pipeline.laws.sample import Sample
+from pipeline.laws.uncertainty.leverage import free, leverage
+from pipeline.laws.uncertainty.sample import Sample
 
 METHODS = ("auto", "wild", "run")
 FEW = 30

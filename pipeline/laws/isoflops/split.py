@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import BadInput
-from pipeline.laws.allocation import Agreement, Allocation, Interval, Share
-from pipeline.laws.budget import Turn
-from pipeline.laws.document import finite
 from pipeline.laws.forms import Array
-from pipeline.laws.isodocument import Aside, Best, Budget, GroupSplit, Hull, Route, Verdict, Vertex
-from pipeline.laws.isoflop import IsoFLOP, Optimum, isoflop
-from pipeline.laws.pareto import pareto
-from pipeline.laws.settings import Settings
-from pipeline.laws.surface import Lowest, alone, surface
-from pipeline.laws.table import Table
+from pipeline.laws.isoflops.allocation import Agreement, Allocation, Interval, Share
+from pipeline.laws.isoflops.budget import Turn
+from pipeline.laws.isoflops.isodocument import Aside, Best, Budget, GroupSplit, Hull, Route, Verdict, Vertex
+from pipeline.laws.isoflops.isoflop import IsoFLOP, Optimum, isoflop
+from pipeline.laws.isoflops.pareto import pareto
+from pipeline.laws.isoflops.surface import Lowest, alone, surface
+from pipeline.laws.tables.document import finite
+from pipeline.laws.tables.settings import Settings
+from pipeline.laws.tables.table import Table
 
 NO_SAMPLES = "surface: it needs the samples of each run, a second column of --x"
 CURVE = 2

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.laws.forms import Array
-from pipeline.laws.sample import Sample
+from pipeline.laws.uncertainty.sample import Sample
 
 SMALL = 1e-8
 """Share of a residual that the fit leaves free, below which the points say nothing of the noise."""

@@ -1,0 +1,1 @@
+"""Tables: laws and crossovers of any table, from its cells to one document."""

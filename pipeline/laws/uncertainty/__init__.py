@@ -1,0 +1,1 @@
+"""Uncertainty: clusters of runs, their scatter, and the intervals that follow."""
