@@ -117,7 +117,9 @@ def test_diverged_runs_that_weigh_nothing_count_for_nothing() -> None:
     spoilt = np.where(weights < 1, 2.0, 1.0) * y
     found = intervals(fit(X, spoilt, weights=weights), X, spoilt, AT, weights=weights)
     without = intervals(fit(X[:16], y[:16]), X[:16], y[:16], AT)
-    assert width(found) == pytest.approx(width(without), rel=0.03) and found.noise == pytest.approx(without.noise, rel=0.01)
+    assert width(found) == pytest.approx(width(without), rel=0.03) and found.noise == pytest.approx(
+        without.noise, rel=0.01
+    )
 
 
 def test_student_of_unequal_squares() -> None:
