@@ -117,9 +117,15 @@ def test_diverged_runs_that_weigh_nothing_count_for_nothing() -> None:
     spoilt = np.where(weights < 1, 2.0, 1.0) * y
     found = intervals(fit(X, spoilt, weights=weights), X, spoilt, AT, weights=weights)
     without = intervals(fit(X[:16], y[:16]), X[:16], y[:16], AT)
-    assert width(found) == pytest.approx(width(without), rel=0.03) and found.noise == pytest.approx(
-        without.noise, rel=0.01
-    )
+    assert width(found) == pytest.approx(width(without), rel=0.03)
+    assert found.noise == pytest.approx(without.noise, rel=0.01)
+
+
+@pytest.mark.parametrize("sound", [2, 4, 6, 8])
+def test_few_points_that_weigh_anything(sound: int) -> None:
+    y, weights = noisy(), np.where(np.arange(len(X)) < sound, 1.0, 1e-6)
+    found = intervals(fit(X, y, weights=weights), X, y, AT, weights=weights)
+    assert np.all(width(found) > 0) and np.all(found.new_hi > found.hi)
 
 
 def test_student_of_unequal_squares() -> None:

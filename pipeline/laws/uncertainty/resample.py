@@ -23,7 +23,7 @@ from pipeline.laws.uncertainty.sample import Sample
 
 METHODS = ("auto", "wild", "run")
 FEW = 30
-"""Up to so many configurations ``auto`` is ``wild``, which covers better than ``run`` there (docs/coverage.md)."""
+"""Up to so many configurations ``auto`` is ``wild``, which keeps every place; docs/coverage.md has what both cover."""
 WEBB = np.array([-np.sqrt(1.5), -1.0, -np.sqrt(0.5), np.sqrt(0.5), 1.0, np.sqrt(1.5)])
 TRIES = 20
 """Times a draw that holds too few places is drawn again."""

@@ -77,12 +77,12 @@ class Sample:
 
     def counted(self) -> tuple["Sample", float]:
         """Without the points whose weight says that they are none (diverged runs), and the mean weight of the others,
-        which becomes 1."""
+        which becomes 1. All are kept where the others lie at no more places than the form has parameters."""
         kept = np.flatnonzero(self.w > NOTHING)
-        scale = float(self.w[kept].mean())
-        if len(kept) == len(self.w):
+        places = len(np.unique(np.round(self.u[kept], 9), axis=0))
+        if len(kept) == len(self.w) or places <= self.form.size:
             return self, 1.0
-        clusters = self.clusters.only(kept)
+        scale, clusters = float(self.w[kept].mean()), self.clusters.only(kept)
         return replace(self, u=self.u[kept], v=self.v[:, kept], w=self.w[kept] / scale, clusters=clusters), scale
 
     def apart(self) -> "Sample":
