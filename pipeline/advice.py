@@ -39,9 +39,9 @@ class Advice:
 
     @property
     def width(self) -> float | None:
-        """Of the crossing's interval, in decades; None while it has no two ends."""
+        """Of the crossing's interval, in decades; None while it does not lie inside the range measured."""
         c = self.crossing
-        if c is None or c.answer != "crosses" or not c.lo or not c.hi:
+        if c is None or c.answer != "crosses" or not (c.lo and c.hi and c.range_hi) or c.hi > c.range_hi:
             return None
         return float(np.log10(c.hi / c.lo))
 

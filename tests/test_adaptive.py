@@ -247,12 +247,12 @@ def test_the_command_that_next_prints_runs_its_trials_and_keeps_the_studys_own(
     standing, execute = study(tmp_path), Pretend()
     execute(standing)
     for budget in ("3e11", "1e12"):
-        plain = json.loads(told(f"budget={budget}", "--json"))
+        plain = json.loads(told(f"budget={budget}", "width=0.01", "--json"))
         words = [f"+study.sweeps.{name}={proposal._short(sweep)}" for name, sweep in plain["sweeps"].items()]
         wider = study(tmp_path, "+study.sweeps.own={}", *words)
         assert set(wider.plan.trials) == set(standing.plan.trials) | {t["digest"] for t in plain["trials"]}
         assert wider.plan.flops == pytest.approx(plain["flops"])
-        assert all(word in told(f"budget={budget}") for word in words)
+        assert all(word in told(f"budget={budget}", "width=0.01") for word in words)
         execute(wider)
         standing = wider
 
