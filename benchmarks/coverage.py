@@ -110,7 +110,7 @@ def studies(case: Case, noise: str, count: int, stream: int, block: int = 0) -> 
     moved, scale = _noise(noise, random, count, logs, run), _scale(noise, logs, np.log(case.at))
     new = truth + scale * random.standard_normal((count, len(truth)))
     clusters = Clusters.of(logs, [f"{r:03}" for r in run], None)
-    return _fitted(case.form, u, v + moved - v.mean(), clusters), at, truth - v.mean(), new - v.mean()
+    return fitted(case.form, u, v + moved - v.mean(), clusters), at, truth - v.mean(), new - v.mean()
 
 
 def _noise(noise: str, random: np.random.Generator, count: int, logs: Array, run: np.ndarray) -> Array:
@@ -132,7 +132,7 @@ def _scale(noise: str, logs: Array, at: Array) -> Array:
     return float(size) * 2.0 ** (1.0 - 2.0 * np.minimum(1.0, (total - first) / (last - first)))
 
 
-def _fitted(name: str, u: Array, v: Array, clusters: Clusters) -> Sample:
+def fitted(name: str, u: Array, v: Array, clusters: Clusters) -> Sample:
     """As ``fit`` does: by least squares, then by Huber's loss with delta from the scatter."""
     form = form_named(name)
     count, points = v.shape

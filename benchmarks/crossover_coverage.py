@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.coverage import _fitted
+from benchmarks.coverage import fitted
 from benchmarks.table import show
 from pipeline.laws.forms import Array
 from pipeline.laws.reach import Reach, below, reach
@@ -42,7 +42,7 @@ def study(law: tuple[float, float, float], x: Array, noise: float, random: np.ra
     logs = np.log(x)[:, None]
     v = np.log(floor + part * (x / STAR) ** -exponent)
     moved = v + noise * random.standard_normal((count, len(x)))
-    sample = _fitted("power_floor", logs - logs.mean(0), moved - v.mean(), Clusters.of(logs, None, None))
+    sample = fitted("power_floor", logs - logs.mean(0), moved - v.mean(), Clusters.of(logs, None, None))
     return reach(sample, np.log([[STAR]]) - logs.mean(0), float(v.mean()))
 
 
