@@ -62,6 +62,14 @@ def test_recovered_without_noise() -> None:
     assert found.sentence.startswith("ViT overtakes ResNet at 230 TFLOPs of training (90 % interval ")
 
 
+def test_the_posterior_is_written_down() -> None:
+    found = one(study(0.01))
+    known = [x for x in found.quantiles.values() if x]
+    assert len(known) == 9 and known == sorted(known)
+    assert (found.quantiles["0.05"], found.quantiles["0.95"]) == pytest.approx((found.lo, found.hi), rel=1e-3)
+    assert found.quantiles["0.5"] == pytest.approx(found.x, rel=0.05)
+
+
 def test_reversed_order_is_said_the_right_way_round() -> None:
     other = {"vit": "resnet", "resnet": "vit"}
     found = one(study(of=lambda family, x: curve(other[family], x)))

@@ -58,6 +58,8 @@ class Crossing:
     probability_ever: float | None = None
     """That a overtakes b inside the range or within ``HORIZON`` times the last point, if the laws hold there.
     None where only the measured means are compared."""
+    quantiles: dict[str, float | None] = field(default_factory=dict)
+    """Posterior: share -> x by which a has overtaken b with that probability; None where the data do not bound it."""
     matched: str = "frontier"
     """What is compared: frontier (the best archs of each family), size, compute."""
     archs: dict[str, str] = field(default_factory=dict)
@@ -127,7 +129,7 @@ def _judge(found: Crossing, span: Span, sides: tuple[Fitted | Measured, Fitted |
     found.ahead = dict(zip((found.a, found.b), both[0].ahead, strict=True))
     turned = (both[1].in_range, both[1].ever) > (both[0].in_range, both[0].ever)
     posterior = both[turned]
-    found.probability_in_range = posterior.in_range
+    found.probability_in_range, found.quantiles = posterior.in_range, posterior.quantiles
     found.probability_ever = posterior.ever if found.method == "law" else None
     lo, hi = posterior.interval(found.level)
     if max(found.leads.values()) >= found.level and not (lo and hi):

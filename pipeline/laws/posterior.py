@@ -16,6 +16,8 @@ HORIZON = 100.0
 """How far past the last point a crossing is looked for, as a factor."""
 PLACES = 601
 """At which two laws are compared inside the range measured, and again past it."""
+SHARES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+"""At which the posterior is written down."""
 SLACK = 1e-9
 """In ln y, within which two curves are level."""
 
@@ -89,6 +91,11 @@ class Posterior:
             return float(np.exp(self.span.grid[0]))
         (p, q), (u, v) = self.passed[i - 1 : i + 1], self.span.grid[i - 1 : i + 1]
         return float(np.exp(u + (share - p) / max(q - p, 1e-300) * (v - u)))
+
+    @property
+    def quantiles(self) -> dict[str, float | None]:
+        """x by which a has passed with each of ``SHARES``."""
+        return {f"{share:g}": self.quantile(share) for share in SHARES}
 
     def interval(self, level: float) -> tuple[float | None, float | None]:
         """Equal-tailed; None at an end that the data do not bound inside the places searched."""

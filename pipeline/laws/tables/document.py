@@ -111,6 +111,8 @@ class Passing:
     ratio_lo: float | None = None
     ratio_hi: float | None = None
     ratio_at: float | None = None
+    quantiles: dict[str, float | None] = field(default_factory=dict)
+    """Posterior: share -> x by which a has passed b with that probability; None where the data do not bound it."""
 
 
 @dataclass

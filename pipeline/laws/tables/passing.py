@@ -48,7 +48,9 @@ def passing(
     ratio = multiplier(first, second, ranges[::-1] if swapped else ranges, level)
     sentence = _sentence(turn.a, turn.b, answer, numbers, leads, (low, high))
     search = (low, float(span.x[-1]))
-    return Passing(turn.a, turn.b, answer, *numbers, leads, (low, high), search, sentence, *_ratio(ratio))
+    return Passing(
+        turn.a, turn.b, answer, *numbers, leads, (low, high), search, sentence, *_ratio(ratio), posterior.quantiles
+    )
 
 
 def _likelier(names: tuple[str, str], curves: tuple[Curve, Curve], span: Span) -> Turn:
