@@ -1,6 +1,7 @@
 """Passing: where the law of one group of a table passes that of another, and how much more of x one needs."""
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,9 +49,9 @@ def passing(
     ratio = multiplier(first, second, ranges[::-1] if swapped else ranges, level)
     sentence = _sentence(turn.a, turn.b, answer, numbers, leads, (low, high))
     search = (low, float(span.x[-1]))
-    return Passing(
-        turn.a, turn.b, answer, *numbers, leads, (low, high), search, sentence, *_ratio(ratio), posterior.quantiles
-    )
+    found = Passing(turn.a, turn.b, answer, *numbers, leads, (low, high), search, sentence)
+    found = replace(found, quantiles=posterior.quantiles)
+    return replace(found, **_ratio(ratio)) if ratio else found
 
 
 def _likelier(names: tuple[str, str], curves: tuple[Curve, Curve], span: Span) -> Turn:
@@ -63,8 +64,9 @@ def _likelier(names: tuple[str, str], curves: tuple[Curve, Curve], span: Span) -
     return max(turns, key=lambda turn: (turn.posterior.in_range, turn.posterior.ever))
 
 
-def _ratio(ratio: Multiplier | None) -> tuple[float | None, ...]:
-    return (ratio.ratio, ratio.lo, ratio.hi, float(np.exp(ratio.at))) if ratio else (None,) * 4
+def _ratio(ratio: Multiplier) -> dict[str, Any]:
+    at = float(np.exp(ratio.at))
+    return {"ratio": ratio.ratio, "ratio_lo": ratio.lo, "ratio_hi": ratio.hi, "ratio_at": at}
 
 
 def _sentence(
