@@ -65,7 +65,7 @@ class Crossing:
     archs: dict[str, str] = field(default_factory=dict)
     """The arch of each family, at matched size."""
     limit: float | None = None
-    """FLOPs that no run exceeds, at matched compute."""
+    """About the FLOPs of every run, at matched compute."""
 
 
 @dataclass(frozen=True)

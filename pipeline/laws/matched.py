@@ -1,8 +1,8 @@
 """Matched: what two families are compared at besides their frontiers: archs of equal size, runs of equal compute.
 
 At matched size, on both axes: archs of the two families that are each other's nearest in parameters, within a factor
-``ALIKE``. At matched compute, along data: at every size the runs that cost no more than what both families were given
-on several sizes; of each arch the longest of these.
+``ALIKE``. At matched compute, along data: the runs that cost C to within that factor, of each arch the longest, where
+C is what both families were given on the most data sizes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class Comparison:
     archs: dict[str, str] = field(default_factory=dict)
     """Of each family, at matched size."""
     limit: float | None = None
-    """FLOPs that no run exceeds, at matched compute."""
+    """FLOPs that no run exceeds, nor stays more than a factor ``ALIKE`` below, at matched compute."""
 
 
 def comparisons(
@@ -69,7 +69,7 @@ def _nearest(a: dict[str, float], b: dict[str, float]) -> list[tuple[str, str]]:
     """Archs that are each other's nearest in size, the smallest first."""
 
     def nearest(size: float, among: dict[str, float]) -> str:
-        return min(among, key=lambda name: (abs(among[name] / size - 1.0), name))
+        return min(among, key=lambda name: (max(among[name] / size, size / among[name]), name))
 
     pairs = [(one, nearest(size, b)) for one, size in sorted(a.items(), key=lambda item: item[1])]
     return [
@@ -78,32 +78,36 @@ def _nearest(a: dict[str, float], b: dict[str, float]) -> list[tuple[str, str]]:
 
 
 def _of_compute(runs: Sequence[Row], make: Callable[[Row, str], Point]) -> list[Comparison]:
-    most = {family: _affordable([r for r in runs if r.get("family") == family]) for family in _families(runs)}
     found = []
-    for a, b in combinations([family for family, flops in most.items() if flops], 2):
-        limit = min(most[a], most[b])
-        points = {family: _within([r for r in runs if r.get("family") == family], limit, make) for family in (a, b)}
-        found.append(Comparison("data", "compute", points, limit=limit))
+    by_family = {family: [r for r in runs if r.get("family") == family] for family in _families(runs)}
+    for a, b in combinations(by_family, 2):
+        limit = _limit(by_family[a], by_family[b])
+        if limit:
+            points = {family: _longest(_within(by_family[family], limit), make) for family in (a, b)}
+            found.append(Comparison("data", "compute", points, limit=limit))
     return found
 
 
-def _affordable(rows: Sequence[Row]) -> float:
-    """The most FLOPs that were spent on one run at each of several data sizes; 0 without several."""
-    best: dict[float, float] = {}
-    for row in rows:
-        size = _value(row, "samples")
-        best[size] = max(best.get(size, 0.0), _value(row, "train_flops"))
-    return min(best.values()) if len(best) > 1 else 0.0
+def _limit(a: Sequence[Row], b: Sequence[Row]) -> float:
+    """The FLOPs near which both were run on the most data sizes, the largest of several; 0 where on one only."""
+    best = (1, 0.0)
+    for limit in {_value(row, "train_flops") for row in (*a, *b)}:
+        sizes = [{_value(row, "samples") for row in _within(rows, limit)} for rows in (a, b)]
+        best = max(best, (len(sizes[0] & sizes[1]), limit))
+    return best[1] if best[0] > 1 else 0.0
 
 
-def _within(rows: Sequence[Row], limit: float, make: Callable[[Row, str], Point]) -> list[Point]:
-    """Of each arch and size, the runs of the largest budget inside the limit."""
-    able = [row for row in rows if 0 < _value(row, "train_flops") <= limit * SLACK]
+def _within(rows: Sequence[Row], limit: float) -> list[Row]:
+    return [row for row in rows if limit / ALIKE <= _value(row, "train_flops") <= limit * SLACK]
+
+
+def _longest(rows: Sequence[Row], make: Callable[[Row, str], Point]) -> list[Point]:
+    """Of each arch and size, the runs of the largest budget."""
     top: dict[tuple[Any, Any], float] = {}
-    for row in able:
+    for row in rows:
         key = (row.get("arch"), row.get("samples"))
         top[key] = max(top.get(key, 0.0), _value(row, "budget"))
-    return [make(row, "data") for row in able if _value(row, "budget") == top[row.get("arch"), row.get("samples")]]
+    return [make(row, "data") for row in rows if _value(row, "budget") == top[row.get("arch"), row.get("samples")]]
 
 
 def _families(rows: Sequence[Row]) -> list[str]:

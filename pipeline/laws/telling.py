@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.laws import wording
+from pipeline.laws.matched import ALIKE
 from pipeline.laws.posterior import HORIZON
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def matched(c: Crossing) -> str:
     if c.matched == "size":
         return f"At equal size ({c.archs[c.a]} and {c.archs[c.b]}), "
     if c.matched == "compute" and c.limit:
-        return f"At equal compute (runs of at most {wording.place('compute', c.limit)}), "
+        return f"At equal compute (runs of {wording.stretch('compute', c.limit / ALIKE, c.limit)}), "
     return ""
 
 

@@ -126,7 +126,7 @@ def _held_equal(crossing: Row) -> str:
         archs = crossing.get("archs") or {}
         return " and ".join(str(archs.get(crossing.get(side))) for side in ("a", "b"))
     limit = numbers.finite(crossing.get("limit"))
-    return f"runs of at most {numbers.along('compute', limit)}" if limit else ""
+    return f"runs of about {numbers.along('compute', limit)}" if limit else ""
 
 
 def exclusions(rows: list[Row], analysis: dict[str, Any]) -> list[Row]:
