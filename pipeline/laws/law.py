@@ -27,7 +27,7 @@ BEYOND = 3.0
 """The band is drawn this factor past the last point, so that the reader sees how fast it widens."""
 FURTHEST = 200.0
 """In ln y. Draws that say more than this past the last point are shown as this."""
-PROFILED = 97
+PROFILED = 65
 """Places at which a law's profile is followed; straight between them."""
 BEHIND = "behind the family's best architecture at that place"
 
