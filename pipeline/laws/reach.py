@@ -9,7 +9,7 @@ Shapes: S pairs of studies, k places, q knots, m meeting points.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +23,8 @@ from pipeline.laws.uncertainty.student import quantile
 LEVELS = (0.5, 0.8, 0.95, 0.99, 0.999)
 """Two-sided, at which the profile is followed; straight between them and past the last."""
 MOST = 1e6
+NEAR = 1e-9
+"""Of a bound, relative to the parameter: at it."""
 MEETINGS = 33
 """Places between the two curves at which they are let meet."""
 
@@ -70,10 +72,21 @@ class Reach:
 def reach(sample: Sample, at: Array, offset: float = 0.0, known: Spread | None = None) -> Reach:
     """``at`` [k, d] in the coordinates of the sample; ``known`` in place of the spread of its own points."""
     value, gradient = sample.form.log(sample.theta, at)
-    known = known or spread(sample, gradient)
+    known = known or _without_bound(sample, spread(sample, gradient))
     steps = np.stack([quantile(known.dof, level) for level in LEVELS])
     lo, hi = reached(sample, at, known, steps)
     return Reach(value + offset, known.variance, known.dof, _knots(steps), _knots(value - lo), _knots(hi - value))
+
+
+def _without_bound(sample: Sample, known: Spread) -> Spread:
+    """The scatter about a law of which a parameter lies at its bound is that about a law without the parameter."""
+    if not sample.clusters.single:
+        return known  # whose variance is not that of residuals over degrees of freedom
+    low, high = np.array(sample.form.bounds).T
+    near = NEAR * (1.0 + np.abs(sample.theta))
+    stuck = ((sample.theta - low < near) | (high - sample.theta < near)).sum(1, keepdims=True)
+    left = max(1, sample.clusters.count - sample.form.size)
+    return replace(known, variance=known.variance * left / (left + stuck), dof=known.dof + stuck)
 
 
 def _knots(values: Array) -> Array:
