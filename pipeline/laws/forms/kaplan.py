@@ -44,7 +44,8 @@ class Kaplan(Form):
 
     def natural(self, theta: Array, centre: Array, offset: Array | float) -> Array:
         a, alpha, b, beta = (theta[..., i] for i in range(4))
-        sizes = np.exp(centre[..., 0] + (a + offset) / alpha), np.exp(centre[..., 1] + (b + offset) / beta)
+        with np.errstate(over="ignore"):  # a size past every number, where the exponent is next to 0
+            sizes = np.exp(centre[..., 0] + (a + offset) / alpha), np.exp(centre[..., 1] + (b + offset) / beta)
         return np.stack([sizes[0], alpha, sizes[1], beta], axis=-1)
 
     def internal(self, params: Array, centre: Array, offset: Array | float) -> Array:
