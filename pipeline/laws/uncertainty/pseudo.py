@@ -8,6 +8,9 @@ from pipeline.laws.forms import Array
 from pipeline.laws.uncertainty.leverage import SMALL, slopes
 from pipeline.laws.uncertainty.sample import Sample
 
+FURTHEST = 1e100
+"""Of a direction that the points do not tell, so that its square is a number."""
+
 
 @dataclass(frozen=True)
 class Pseudo:
@@ -46,4 +49,5 @@ class Pseudo:
         scale = np.maximum(np.linalg.norm(triangle, axis=1, keepdims=True), 1e-150)
         even = triangle / scale + 1e-10 * np.eye(parameters)
         direction = np.linalg.solve(np.swapaxes(even, 1, 2), gradient / np.swapaxes(scale, 1, 2))
-        return cls(pseudo * np.sqrt(sample.w / bend), flat, bend, basis, direction)
+        known = np.clip(direction, -FURTHEST, FURTHEST)
+        return cls(pseudo * np.sqrt(sample.w / bend), flat, bend, basis, known)
