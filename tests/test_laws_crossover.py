@@ -107,7 +107,19 @@ def test_leader_throughout_is_none() -> None:
     assert "ViT is ahead of ResNet all along" in found.sentence
     assert found.ratio is not None
     assert found.ratio_lo is not None
-    assert found.ratio < 1
+    assert (found.ratio < 1) == (found.a == "vit")
+
+
+@pytest.mark.parametrize("behind", ["vit", "resnet"])
+def test_probabilities_are_of_a_passing_b_whoever_leads(behind: str) -> None:
+    """The two come closer, so that only the one behind can pass, and only past the range."""
+    found = one(
+        study(
+            0.01, of=lambda f, x: 0.05 + (1.5 if f == behind else 0.7) * (x / 1e13) ** (-0.3 if f == behind else -0.2)
+        )
+    )
+    assert found.answer != "cannot tell" and found.a == behind
+    assert found.probability_ever and found.probability_ever > 0.5 and (found.probability_in_range or 0) < 0.1
 
 
 def test_noisy_flat_metric_claims_nothing() -> None:

@@ -14,16 +14,13 @@ from pipeline.laws import telling, wording
 from pipeline.laws.law import Family, Fitted
 from pipeline.laws.measured import Measured
 from pipeline.laws.multiplier import multiplier
-from pipeline.laws.posterior import HORIZON, Posterior, Span, middle
+from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span, middle
 from pipeline.laws.reach import mixed_below
-
-NARROWEST = 1.05
-"""A common stretch shorter than this factor is none."""
 
 
 @dataclass
 class Crossing:
-    """``a`` overtakes ``b`` at x: behind just before it, ahead from there on. Otherwise the two as given."""
+    """``a`` overtakes ``b`` at x: behind just before it, ahead from there on. Otherwise ``a`` is the likelier to."""
 
     axis: str
     a: str
@@ -127,16 +124,16 @@ def _judge(found: Crossing, span: Span, sides: tuple[Fitted | Measured, Fitted |
     both = _posteriors(span, *sides)
     found.leads = dict(zip((found.a, found.b), both[0].leads, strict=True))
     found.ahead = dict(zip((found.a, found.b), both[0].ahead, strict=True))
-    turned = (both[1].in_range, both[1].ever) > (both[0].in_range, both[0].ever)
+    turned = both[1].likelihood > both[0].likelihood
     posterior = both[turned]
     found.probability_in_range, found.quantiles = posterior.in_range, posterior.quantiles
     found.probability_ever = posterior.ever if found.method == "law" else None
+    if turned:
+        found.a, found.b = found.b, found.a
     lo, hi = posterior.interval(found.level)
     if max(found.leads.values()) >= found.level and not (lo and hi):
         found.answer = "none"
         return
-    if turned:
-        found.a, found.b = found.b, found.a
     found.lo, found.hi = lo, hi
     if lo and hi:
         own = middle(span, -gap if turned else gap) or posterior.quantile(0.5) or lo

@@ -14,6 +14,8 @@ from pipeline.laws.forms import Array
 
 HORIZON = 100.0
 """How far past the last point a crossing is looked for, as a factor."""
+NARROWEST = 1.05
+"""A common stretch shorter than this factor is none."""
 PLACES = 601
 """At which two laws are compared inside the range measured, and again past it."""
 SHARES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
@@ -81,6 +83,11 @@ class Posterior:
     def ever(self) -> float:
         """Probability that a passes b inside the range measured or past it as far as it was searched."""
         return float(self.passed[-1] - self.passed[0])
+
+    @property
+    def likelihood(self) -> float:
+        """By which the two directions are compared: a crossing inside the range counts twice one past it."""
+        return self.in_range + self.ever
 
     def quantile(self, share: float) -> float | None:
         """x by which a has passed with this probability; None where that lies outside the places searched."""

@@ -8,12 +8,10 @@ import numpy as np
 from pipeline.laws import wording
 from pipeline.laws.forms import Array
 from pipeline.laws.multiplier import Multiplier, multiplier
-from pipeline.laws.posterior import HORIZON, Posterior, Span, middle
+from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span, middle
 from pipeline.laws.reach import Curve, mixed_below
 from pipeline.laws.tables.document import Passing
 
-NARROWEST = 1.05
-"""A common stretch shorter than this factor is none."""
 Range = tuple[float, float]
 
 
@@ -55,13 +53,13 @@ def passing(
 
 
 def _likelier(names: tuple[str, str], curves: tuple[Curve, Curve], span: Span) -> Turn:
-    """The direction in which a crossing is more probable, inside the range before past it."""
+    """The direction in which a crossing is more probable."""
     p, gap = mixed_below(*curves, span.x), curves[0].middle(span.x) - curves[1].middle(span.x)
     turns = (
         Turn(names[0], names[1], Posterior.of(span, p), gap),
         Turn(names[1], names[0], Posterior.of(span, 1.0 - p), -gap),
     )
-    return max(turns, key=lambda turn: (turn.posterior.in_range, turn.posterior.ever))
+    return max(turns, key=lambda turn: turn.posterior.likelihood)
 
 
 def _ratio(ratio: Multiplier) -> dict[str, Any]:
