@@ -1,5 +1,6 @@
 """Remote shards on S3-compatible storage: a moto server on loopback, behind one that misbehaves."""
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import fsspec.asyn
 import fsspec.config
 import pytest
 from packed import Packed, cache_of, check
@@ -118,6 +120,15 @@ def test_s3_raises_within_the_deadline(
     with s3_cache(packed, tmp_path, deadline=2.0) as cache, pytest.raises(BadInput, match=says):
         cache.read(0, 0, 1)
     assert time.monotonic() - began < 2.1
+    assert ends(fsspec.asyn.get_loop())
+
+
+def ends(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the driver stops asking soon: by itself it would try again for minutes."""
+    deadline = time.monotonic() + 1.0
+    while asyncio.all_tasks(loop) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not asyncio.all_tasks(loop)
 
 
 def test_s3_goes_on_by_range_and_never_joins_two_versions(

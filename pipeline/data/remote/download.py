@@ -18,6 +18,8 @@ from pipeline.errors import BadInput
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
 """Seconds between attempts: doubled each time, and by a random factor, so that nodes do not ask all at once."""
+JITTER = random.Random()
+"""Of its own: a fetch in the background moves no random numbers of whoever trains."""
 CHUNK = 1 << 20
 
 
@@ -113,7 +115,7 @@ class Download:
             except Dropped as error:
                 reason, asked = str(error), error.wait
             futile = 0 if self._have > before else futile + 1
-            wait = max(asked, min(FIRST_WAIT * 2 ** min(futile, 30), LONGEST_WAIT) * random.uniform(0.5, 1.5))
+            wait = max(asked, min(FIRST_WAIT * 2 ** min(futile, 30), LONGEST_WAIT) * JITTER.uniform(0.5, 1.5))
             if wait > self.clock.left():
                 raise Unavailable(
                     f"{url} did not come within {self.clock.deadline_seconds:g} s ({reason}; {self._have} bytes had "

@@ -1,5 +1,6 @@
 """Filesystem: bodies over every protocol that fsspec has a driver for, S3 among them. Configured as fsspec is."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -43,11 +44,8 @@ os.register_at_fork(after_in_child=_system.cache_clear)
 def _state(fs: Any, path: str, clock: Clock) -> tuple[int, str]:
     """Bytes and version of the object now."""
 
-    def ask() -> dict[str, Any]:
-        fs.invalidate_cache()
-        return fs.info(path)
-
-    info = _within(clock.patience(), ask)
+    fs.invalidate_cache()
+    info = _ask(fs, "info", clock.patience(), path)
     if info.get("size") is None:
         raise Refused("its size is not known there")
     return int(info["size"]), next((f"{key} {info[key]}" for key in VERSIONS if info.get(key)), "")
@@ -56,7 +54,7 @@ def _state(fs: Any, path: str, clock: Clock) -> tuple[int, str]:
 def _blocks(fs: Any, path: str, start: int, size: int, version: str, clock: Clock) -> Iterator[bytes]:
     for begin in range(start, size, BLOCK):
         end = min(begin + BLOCK, size)
-        block = _within(clock.patience(), lambda begin=begin, end=end: fs.cat_file(path, start=begin, end=end))
+        block = _ask(fs, "cat_file", clock.patience(), path, start=begin, end=end)
         if len(block) != end - begin:
             raise Dropped(f"{len(block)} of {end - begin} bytes came")
         yield block
@@ -64,8 +62,24 @@ def _blocks(fs: Any, path: str, start: int, size: int, version: str, clock: Cloc
         raise Changed  # while its blocks were read, one request each
 
 
+def _ask(fs: Any, method: str, seconds: float, *args: Any, **kwargs: Any) -> Any:
+    """What the driver's method returns. Raises Refused, Dropped, the latter too when it takes longer than so long."""
+    if not fs.async_impl:
+        return _within(seconds, lambda: getattr(fs, method)(*args, **kwargs))
+    asked = asyncio.run_coroutine_threadsafe(getattr(fs, f"_{method}")(*args, **kwargs), fs.loop)
+    try:
+        return asked.result(seconds)
+    except TimeoutError as error:
+        asked.cancel()  # else the driver would try for minutes more, for nobody
+        raise Dropped("it fell silent") from error
+    except Exception as error:
+        raise _meaning(error) from error
+
+
 def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What the call returns. Raises Dropped after so many seconds, when the driver is left to its own time limits."""
+    """What the call returns. Raises Refused, and Dropped, the latter too after so many seconds, when the driver is left
+    to its own time limits.
+    """
     done, answers, errors = threading.Event(), [], []
 
     def work() -> None:
@@ -79,9 +93,13 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
     if not done.wait(seconds):
         raise Dropped("it fell silent")
     if errors:
-        certain = isinstance(errors[0], CERTAIN) or "Credential" in type(errors[0]).__name__
-        raise (Refused if certain else Dropped)(_said(errors[0])) from errors[0]
+        raise _meaning(errors[0]) from errors[0]
     return answers[0]
+
+
+def _meaning(error: Exception) -> Refused | Dropped:
+    certain = isinstance(error, CERTAIN) or "Credential" in type(error).__name__
+    return (Refused if certain else Dropped)(_said(error))
 
 
 def _said(error: Exception) -> str:
