@@ -14,8 +14,9 @@ from pipeline.laws import telling, wording
 from pipeline.laws.law import Family, Fitted
 from pipeline.laws.measured import Measured
 from pipeline.laws.multiplier import multiplier
-from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span, middle
+from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span
 from pipeline.laws.reach import mixed_below
+from pipeline.laws.verdict import Verdict
 
 
 @dataclass
@@ -121,23 +122,17 @@ def _posteriors(span: Span, a: Fitted | Measured, b: Fitted | Measured) -> tuple
 def _judge(found: Crossing, span: Span, sides: tuple[Fitted | Measured, Fitted | Measured]) -> None:
     """The answer: the likelier direction, and whether its interval has two ends."""
     gap = sides[0].middle(span.x) - sides[1].middle(span.x)
-    both = _posteriors(span, *sides)
-    found.leads = dict(zip((found.a, found.b), both[0].leads, strict=True))
-    found.ahead = dict(zip((found.a, found.b), both[0].ahead, strict=True))
-    turned = both[1].likelihood > both[0].likelihood
-    posterior = both[turned]
+    verdict = Verdict.of(span, gap, _posteriors(span, *sides), found.level)
+    found.leads, found.ahead = verdict.leads(found.a, found.b), verdict.ahead(found.a, found.b)
+    if verdict.turned:
+        found.a, found.b = found.b, found.a
+    found.answer, posterior = verdict.answer, verdict.posterior
     found.probability_in_range, found.quantiles = posterior.in_range, posterior.quantiles
     found.probability_ever = posterior.ever if found.method == "law" else None
-    if turned:
-        found.a, found.b = found.b, found.a
-    lo, hi = posterior.interval(found.level)
-    if max(found.leads.values()) >= found.level and not (lo and hi):
-        found.answer = "none"
-        return
-    found.lo, found.hi = lo, hi
-    if lo and hi:
-        own = middle(span, -gap if turned else gap) or posterior.quantile(0.5) or lo
-        found.answer, found.x, found.lo, found.hi = "crosses", own, min(lo, own), max(hi, own)
+    if found.answer != "none":
+        found.lo, found.hi = verdict.lo, verdict.hi
+    if found.answer == "crosses":
+        found.x = verdict.x
 
 
 def _ratio(found: Crossing, a: Family, b: Family) -> None:

@@ -1,27 +1,18 @@
 """Passing: where the law of one group of a table passes that of another, and how much more of x one needs."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pipeline.laws import wording
-from pipeline.laws.forms import Array
 from pipeline.laws.multiplier import Multiplier, multiplier
-from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span, middle
+from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span
 from pipeline.laws.reach import Curve, mixed_below
 from pipeline.laws.tables.document import Passing
+from pipeline.laws.verdict import Verdict
 
 Range = tuple[float, float]
-
-
-class Turn(NamedTuple):
-    """One direction of passing: who passes whom, with the gap ln a - ln b at the places compared."""
-
-    a: str
-    b: str
-    posterior: Posterior
-    gap: Array
 
 
 def passing(
@@ -32,34 +23,18 @@ def passing(
     if high < low * NARROWEST:
         return None
     span = Span.of(low, high, max(r[1] for r in ranges) * HORIZON)
-    turn = _likelier(names, curves, span)
-    posterior = turn.posterior
-    leads = dict(zip((turn.a, turn.b), posterior.leads, strict=True))
-    lo, hi = posterior.interval(level)
-    x = middle(span, turn.gap)
-    answer = "crosses" if lo and hi else "none" if max(leads.values()) >= level else "cannot tell"
-    if answer == "crosses":
-        x = x or posterior.quantile(0.5) or lo
-        lo, hi = min(lo or x or 0.0, x or 0.0), max(hi or 0.0, x or 0.0)
-    numbers = (x, lo, hi, level, posterior.in_range, posterior.ever)
-    swapped = turn.a != names[0]
-    first, second = curves[::-1] if swapped else curves
-    ratio = multiplier(first, second, ranges[::-1] if swapped else ranges, level)
-    sentence = _sentence(turn.a, turn.b, answer, numbers, leads, (low, high))
-    search = (low, float(span.x[-1]))
-    found = Passing(turn.a, turn.b, answer, *numbers, leads, (low, high), search, sentence)
-    found = replace(found, quantiles=posterior.quantiles)
-    return replace(found, **_ratio(ratio)) if ratio else found
-
-
-def _likelier(names: tuple[str, str], curves: tuple[Curve, Curve], span: Span) -> Turn:
-    """The direction in which a crossing is more probable."""
     p, gap = mixed_below(*curves, span.x), curves[0].middle(span.x) - curves[1].middle(span.x)
-    turns = (
-        Turn(names[0], names[1], Posterior.of(span, p), gap),
-        Turn(names[1], names[0], Posterior.of(span, 1.0 - p), -gap),
-    )
-    return max(turns, key=lambda turn: turn.posterior.likelihood)
+    verdict = Verdict.of(span, gap, (Posterior.of(span, p), Posterior.of(span, 1.0 - p)), level)
+    posterior, leads = verdict.posterior, verdict.leads(*names)
+    if verdict.turned:
+        names, curves, ranges = (names[1], names[0]), (curves[1], curves[0]), (ranges[1], ranges[0])
+    numbers = (verdict.x, verdict.lo, verdict.hi, level, posterior.in_range, posterior.ever)
+    sentence = _sentence(*names, verdict.answer, numbers, leads, (low, high))
+    search = (low, float(span.x[-1]))
+    found = Passing(*names, verdict.answer, *numbers, leads, (low, high), search, sentence)
+    found = replace(found, quantiles=posterior.quantiles)
+    ratio = multiplier(*curves, ranges, level)
+    return replace(found, **_ratio(ratio)) if ratio else found
 
 
 def _ratio(ratio: Multiplier) -> dict[str, Any]:
