@@ -16,7 +16,7 @@ from pipeline.laws.isoflops.allocation import agreement
 from pipeline.laws.isoflops.budget import profiles, turn
 from pipeline.laws.isoflops.isoflop import IsoFLOP, isoflop
 from pipeline.laws.isoflops.joint import grid_of
-from pipeline.laws.isoflops.surface import closed_form, surface
+from pipeline.laws.isoflops.surface import surface
 from pipeline.laws.isoflops.valley import settle
 
 LOPSIDED = Case("lopsided", (1.7, 2e3, 60.0, 0.5, 0.2), off=-0.3)
@@ -26,6 +26,12 @@ DRAWS = 60
 def runs(case: Case, seed: int = 0, noise: float | None = None) -> dict[str, Any]:
     random = np.random.Generator(np.random.Philox(key=[seed, 1]))
     return case.runs(random, case.noise if noise is None else noise)
+
+
+def closed_form(a: float, alpha: float, b: float, beta: float, k: float = 6.0) -> tuple[float, float]:
+    """ln of N* at C = 1, and the exponent of C, of E + A N^-alpha + B D^-beta, C = k N D (Hoffmann et al., eq. 4)."""
+    exponent = beta / (alpha + beta)
+    return np.log(alpha * a / (beta * b)) / (alpha + beta) - exponent * np.log(k), exponent
 
 
 @cache

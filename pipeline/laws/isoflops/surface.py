@@ -65,13 +65,6 @@ class Alone(Lowest):
     """Rows that have diverged and count little."""
 
 
-def closed_form(a: ArrayLike, alpha: ArrayLike, b: ArrayLike, beta: ArrayLike, k: float = 6.0) -> tuple[Array, Array]:
-    """ln of N* at C = 1, and the exponent of C, of E + A N^-alpha + B D^-beta where C = k N D; draws broadcast."""
-    big_a, al, big_b, be = (np.asarray(v, dtype=float) for v in (a, alpha, b, beta))
-    exponent = be / (al + be)
-    return np.log(al * big_a / (be * big_b)) / (al + be) - exponent * np.log(k), exponent
-
-
 def surface(found: IsoFLOP, size: ArrayLike, samples: ArrayLike, loss: ArrayLike, form: str = "chinchilla") -> Surface:
     """Fit ``form`` of N and D to the rows that ``isoflop`` was given, and compare at the budgets that it kept.
 
