@@ -9,11 +9,11 @@ import numpy as np
 
 from pipeline.candidates import Candidates
 from pipeline.laws.batch import first_batch
-from pipeline.laws.crossover import Crossing, cross
+from pipeline.laws.comparison.crossover import Crossing, cross
+from pipeline.laws.comparison.law import LEVEL, Family, make_law
+from pipeline.laws.comparison.rows import points_from_rows
 from pipeline.laws.design import Candidate, Pick, Proposal, Side, propose
-from pipeline.laws.law import LEVEL, Family, make_law
 from pipeline.laws.points import Cell, Point, cells_of, screen
-from pipeline.laws.rows import points_from_rows
 from pipeline.ledger import Ledger
 from pipeline.manifest import describe
 from pipeline.study import Planned

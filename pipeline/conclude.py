@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from pipeline import __version__
-from pipeline.laws.analysis import Analysis, analyse, points_from_rows
+from pipeline.laws.comparison.analysis import Analysis, analyse, points_from_rows
 from pipeline.ledger import Ledger
 from pipeline.manifest import StudyManifest
 from pipeline.record import Record, chain

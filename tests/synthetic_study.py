@@ -95,7 +95,7 @@ def analysis() -> Row:
 
 
 def fitted(laws: Any) -> Row:
-    """The plain form of the Analysis that ``pipeline.laws.analysis`` (given) makes of these rows."""
+    """The plain form of the Analysis that ``pipeline.laws.comparison.analysis`` (given) makes of these rows."""
     made = [r for r in rows() if r["kind"] == "pretrain" and r["outcome"] == "done"]
     points: dict[str, list[Any]] = {"compute": [], "data": []}
     for row in made:

@@ -19,7 +19,7 @@ from pipeline.cluster import Summary
 from pipeline.config import Loaded, load
 from pipeline.errors import BadInput, OverBudget
 from pipeline.laws import power
-from pipeline.laws.law import make_law
+from pipeline.laws.comparison.law import make_law
 from pipeline.ledger import Ledger, Outcome
 from pipeline.plan import Segment, build_plan, trial_flops
 from pipeline.prepared import Prepared, plan_study

@@ -12,11 +12,11 @@ import pytest
 from synthetic_study import BUDGETS, METRIC, SIZES, rows
 
 from pipeline.errors import BadInput
-from pipeline.laws.analysis import Analysis, analyse, points_from_rows
-from pipeline.laws.crossover import Crossing
-from pipeline.laws.frontier import frontier
-from pipeline.laws.headline import headline
-from pipeline.laws.law import make_law
+from pipeline.laws.comparison.analysis import Analysis, analyse, points_from_rows
+from pipeline.laws.comparison.crossover import Crossing
+from pipeline.laws.comparison.frontier import frontier
+from pipeline.laws.comparison.headline import headline
+from pipeline.laws.comparison.law import make_law
 from pipeline.laws.points import Point, cells_of
 
 Row = dict[str, Any]

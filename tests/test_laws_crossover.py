@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.laws.analysis import Analysis, analyse
-from pipeline.laws.crossover import Crossing
+from pipeline.laws.comparison.analysis import Analysis, analyse
+from pipeline.laws.comparison.crossover import Crossing
 from pipeline.laws.points import Point
 
 # family: (floor, factor at 1e13, exponent)

@@ -3,8 +3,8 @@
 import pytest
 from synthetic_study import METRIC, SIZES, rows
 
-from pipeline.laws.analysis import analyse, points_from_rows
-from pipeline.laws.matched import Comparison
+from pipeline.laws.comparison.analysis import analyse, points_from_rows
+from pipeline.laws.comparison.matched import Comparison
 
 
 def matched(of: str, axis: str) -> list[Comparison]:

@@ -283,7 +283,7 @@ def test_json_cannot_close_its_script() -> None:
 
 def test_analysis_of_the_laws_is_understood(rows: list[dict[str, Any]]) -> None:
     """The real analysis of the same rows, not the hand-made one."""
-    laws = pytest.importorskip("pipeline.laws.analysis")
+    laws = pytest.importorskip("pipeline.laws.comparison.analysis")
     analysis = synthetic.fitted(laws)
     html = page.render(rows, analysis, synthetic.study(curves=False))
     assert len(tables.laws(analysis)) == html.count('data-label="Parameters"') > 0

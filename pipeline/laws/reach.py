@@ -22,6 +22,8 @@ from pipeline.laws.uncertainty.student import quantile
 
 LEVELS = (0.5, 0.8, 0.95, 0.99, 0.999)
 """Two-sided, at which the profile is followed; straight between them and past the last."""
+PROFILED = 65
+"""Places at which a law's profile is followed; straight between them."""
 MOST = 1e6
 NEAR = 1e-9
 """Of a bound, relative to the parameter: at it."""

@@ -42,7 +42,7 @@ _PATHS = [
 def render(rows: list[Row], analysis: Row, study: Row) -> str:
     """The whole page.
 
-    ``rows`` are Ledger rows, ``analysis`` is the plain form of ``pipeline.laws.analysis.Analysis`` ({} while
+    ``rows`` are Ledger rows, ``analysis`` is the plain form of ``pipeline.laws.comparison.analysis.Analysis`` ({} while
     there is none), ``study`` has name, question, metric, config_yaml, created, version, totals and optionally
     curves. Any of them may be partial: the page then says what is missing, and draws no law that the analysis
     does not have.

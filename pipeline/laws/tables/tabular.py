@@ -12,9 +12,9 @@ import numpy as np
 
 from pipeline.errors import BadInput
 from pipeline.laws.forms import FORMS, Array
-from pipeline.laws.law import PROFILED
 from pipeline.laws.multiplier import NEARER
 from pipeline.laws.posterior import HORIZON
+from pipeline.laws.reach import PROFILED
 from pipeline.laws.tables.columns import Columns
 from pipeline.laws.tables.document import Document, GroupLaw, Passing
 from pipeline.laws.tables.grouplaw import Sampled, group_law

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.laws import wording
-from pipeline.laws.matched import ALIKE
+from pipeline.laws.comparison.matched import ALIKE
 from pipeline.laws.posterior import HORIZON
 
 if TYPE_CHECKING:
-    from pipeline.laws.crossover import Crossing
-    from pipeline.laws.law import Family, Law
+    from pipeline.laws.comparison.crossover import Crossing
+    from pipeline.laws.comparison.law import Family, Law
 
 
 def sentence(c: Crossing, a: Family, b: Family) -> str:

@@ -7,8 +7,8 @@ loss, optimiser, initialisation, what was counted, what was left out.
 from collections.abc import Mapping, Sequence
 
 from pipeline.laws import wording
+from pipeline.laws.comparison.law import BEHIND, Law
 from pipeline.laws.forms import FORMS
-from pipeline.laws.law import BEHIND, Law
 from pipeline.laws.posterior import HORIZON
 
 

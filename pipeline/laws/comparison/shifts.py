@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from pipeline.laws.comparison.noise import Noise
 from pipeline.laws.forms import Array
-from pipeline.laws.noise import Noise
 from pipeline.laws.uncertainty.pseudo import Pseudo
 from pipeline.laws.uncertainty.sample import Sample
 from pipeline.laws.uncertainty.spread import Spread

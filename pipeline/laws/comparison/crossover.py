@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.laws import telling, wording
-from pipeline.laws.law import Family, Fitted
-from pipeline.laws.measured import Measured
+from pipeline.laws import wording
+from pipeline.laws.comparison import telling
+from pipeline.laws.comparison.law import Family, Fitted
+from pipeline.laws.comparison.measured import Measured
 from pipeline.laws.multiplier import multiplier
 from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span
 from pipeline.laws.reach import mixed_below

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.laws.comparison.frontier import Frontier
+from pipeline.laws.comparison.noise import Noise
 from pipeline.laws.fit import Fit, refit
 from pipeline.laws.forms import Array
-from pipeline.laws.frontier import Frontier
-from pipeline.laws.noise import Noise
 from pipeline.laws.points import distinct
 
 DRAWS = 1000

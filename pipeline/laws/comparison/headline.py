@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from pipeline.laws import telling, wording
-from pipeline.laws.crossover import Crossing
-from pipeline.laws.law import Law
+from pipeline.laws import wording
+from pipeline.laws.comparison import telling
+from pipeline.laws.comparison.crossover import Crossing
+from pipeline.laws.comparison.law import Law
 from pipeline.laws.points import AXES
 
 PAIR = {"vit", "resnet"}

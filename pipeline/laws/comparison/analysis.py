@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.laws import headline, reporting
-from pipeline.laws.bootstrap import DRAWS
-from pipeline.laws.crossover import Crossing, Match, cross
-from pipeline.laws.law import LEVEL, Family, Law, make_law
+from pipeline.laws.comparison import headline, reporting
+from pipeline.laws.comparison.bootstrap import DRAWS
+from pipeline.laws.comparison.crossover import Crossing, Match, cross
+from pipeline.laws.comparison.law import LEVEL, Family, Law, make_law
+from pipeline.laws.comparison.rows import Selection, points_from_rows
 from pipeline.laws.points import AXES, Point
-from pipeline.laws.rows import Selection, points_from_rows
 
 __all__ = ["Analysis", "Crossing", "Law", "Point", "Selection", "analyse", "points_from_rows"]
 

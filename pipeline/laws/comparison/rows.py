@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import BadInput, nearest
-from pipeline.laws.matched import COLUMNS, Comparison, comparisons
+from pipeline.laws.comparison.matched import COLUMNS, Comparison, comparisons
 from pipeline.laws.points import Point
 
 Row = Mapping[str, Any]

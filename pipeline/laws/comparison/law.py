@@ -7,18 +7,18 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.laws import wording
-from pipeline.laws.bootstrap import DRAWS, Draws, bootstrap
+from pipeline.laws.comparison.bootstrap import DRAWS, Draws, bootstrap
+from pipeline.laws.comparison.frontier import frontier
+from pipeline.laws.comparison.measured import Measured, measured
+from pipeline.laws.comparison.noise import Noise, measure
+from pipeline.laws.comparison.shifts import spread_of
 from pipeline.laws.fit import Fit, fit, shortage
 from pipeline.laws.forms import FORMS, Array, Form
-from pipeline.laws.frontier import frontier
 from pipeline.laws.gates import SPARE
-from pipeline.laws.measured import Measured, measured
 from pipeline.laws.multiplier import NEARER
-from pipeline.laws.noise import Noise, measure
 from pipeline.laws.points import Cell, Point, cells_of, screen
 from pipeline.laws.posterior import HORIZON
-from pipeline.laws.reach import Reach, reach
-from pipeline.laws.shifts import spread_of
+from pipeline.laws.reach import PROFILED, Reach, reach
 from pipeline.laws.uncertainty.sample import Sample
 
 LEVEL = 0.9
@@ -27,8 +27,6 @@ BEYOND = 3.0
 """The band is drawn this factor past the last point, so that the reader sees how fast it widens."""
 FURTHEST = 200.0
 """In ln y. Draws that say more than this past the last point are shown as this."""
-PROFILED = 65
-"""Places at which a law's profile is followed; straight between them."""
 BEHIND = "behind the family's best architecture at that place"
 
 
