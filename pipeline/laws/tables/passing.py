@@ -13,6 +13,8 @@ from pipeline.laws.tables.document import Passing
 from pipeline.laws.verdict import Verdict
 
 Range = tuple[float, float]
+TOLD = 0.01
+"""The least probability of which the sentence speaks."""
 
 
 def passing(
@@ -28,13 +30,23 @@ def passing(
     posterior, leads = verdict.posterior, verdict.leads(*names)
     if verdict.turned:
         names, curves, ranges = (names[1], names[0]), (curves[1], curves[0]), (ranges[1], ranges[0])
-    numbers = (verdict.x, verdict.lo, verdict.hi, level, posterior.in_range, posterior.ever)
-    sentence = _sentence(*names, verdict.answer, numbers, leads, (low, high))
-    search = (low, float(span.x[-1]))
-    found = Passing(*names, verdict.answer, *numbers, leads, (low, high), search, sentence)
-    found = replace(found, quantiles=posterior.quantiles)
+    found = Passing(
+        *names,
+        verdict.answer,
+        verdict.x,
+        verdict.lo,
+        verdict.hi,
+        level,
+        posterior.in_range,
+        posterior.ever,
+        leads,
+        measured=(low, high),
+        search=(low, float(span.x[-1])),
+        sentence="",
+        quantiles=posterior.quantiles,
+    )
     ratio = multiplier(*curves, ranges, level)
-    return replace(found, **_ratio(ratio)) if ratio else found
+    return replace(found, sentence=_sentence(found), **(_ratio(ratio) if ratio else {}))
 
 
 def _ratio(ratio: Multiplier) -> dict[str, Any]:
@@ -42,27 +54,23 @@ def _ratio(ratio: Multiplier) -> dict[str, Any]:
     return {"ratio": ratio.ratio, "ratio_lo": ratio.lo, "ratio_hi": ratio.hi, "ratio_at": at}
 
 
-def _sentence(
-    a: str,
-    b: str,
-    answer: str,
-    numbers: tuple[float | None, float | None, float | None, float, float, float],
-    leads: dict[str, float],
-    measured: Range,
-) -> str:
-    x, lo, hi, level, within, ever = numbers
-    extent = f"{wording.number(measured[0])} to {wording.number(measured[1])}"
-    if answer == "crosses" and x is not None and lo is not None and hi is not None:
-        said = f"{a} passes {b} at {wording.number(x)} ({wording.level(level)} interval {wording.number(lo)} to "
-        beyond = "" if x <= measured[1] else f", which lies {wording.times(x / measured[1])} past the range measured"
-        return f"{said}{wording.number(hi)}){beyond}."
-    if answer == "none":
-        leader = max(leads, key=lambda name: leads[name])
+def _sentence(found: Passing) -> str:
+    a, b, x, (low, high) = found.a, found.b, found.x, found.measured
+    extent = f"{wording.number(low)} to {wording.number(high)}"
+    if found.answer == "crosses" and x and found.lo and found.hi:
+        interval = f"{wording.level(found.level)} interval {wording.number(found.lo)} to {wording.number(found.hi)}"
+        beyond = "" if x <= high else f", which lies {wording.times(x / high)} past the range measured"
+        return f"{a} passes {b} at {wording.number(x)} ({interval}){beyond}."
+    leader = max(found.leads, key=lambda name: found.leads[name])
+    share = wording.chance(found.leads[leader])
+    if found.answer == "none":
         return (
             f"{leader} is ahead of {b if leader == a else a} all along the range measured, {extent} (probability "
-            f"{wording.chance(leads[leader])}): no crossover is seen."
+            f"{share}): no crossover is seen."
         )
+    within, ever = wording.chance(found.probability_in_range), wording.chance(found.probability_ever)
+    ahead = f"; {leader} is ahead all along with {share}" if found.leads[leader] >= TOLD else ""
     return (
-        f"The data cannot tell where {a} passes {b}: the probability is {wording.chance(within)} inside {extent} and "
-        f"{wording.chance(ever)} within {HORIZON:g} times the last point."
+        f"The data cannot tell where {a} passes {b}: the probability is {within} inside {extent} and {ever} within "
+        f"{HORIZON:g} times the last point{ahead}."
     )
