@@ -1,6 +1,7 @@
 """Fitting: ``crossover fit FILE``, the laws of any table, from the command line. The work is ``laws.tabular``."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -148,6 +149,7 @@ def _shown(document: "Document") -> list[str]:
     for law in document.groups:
         who = f"{law.group}: " if law.group else ""
         lines += [f"{who}{_predicted(p)}" for p in law.predictions]
+        lines += _held_out(who, law)
         lines += _listed(who, law)
         lines += [f"{who}{note}" for note in law.notes]
     lines += [crossing.sentence for crossing in document.crossings]
@@ -182,6 +184,27 @@ def _predicted(p: Any) -> str:
         f"at {at}: {number(p.mean, 4)} (mean {number(p.lo, 4)} to {number(p.hi, 4)}, a new run {number(p.new_lo, 4)} "
         f"to {number(p.new_hi, 4)}), {far}."
     )
+
+
+def _held_out(who: str, law: "GroupLaw") -> list[str]:
+    """One line, or none."""
+    from pipeline.laws.wording import listed, number
+
+    if not law.held_out:
+        return []
+    by = listed([held.by for held in law.held_out])
+    last, rolled = (listed([percent(getattr(held, of)) for held in law.held_out]) for of in ("last", "rmse"))
+    far = listed([number(max(stage["distance"] for stage in held.stages)) for held in law.held_out])
+    return [
+        f"{who}fitted without the largest {by} it misses them by {last}; rolled out up to {far} times, by {rolled}."
+    ]
+
+
+def percent(error: float) -> str:
+    """Of an error in ln y."""
+    from pipeline.laws.wording import number
+
+    return f"{number(100 * math.expm1(error))} %"
 
 
 def _listed(who: str, law: "GroupLaw") -> list[str]:

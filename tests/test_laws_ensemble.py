@@ -77,6 +77,20 @@ def test_rollout_of_a_surface_by_compute() -> None:
     assert found.stages[-1].at == pytest.approx([6e18])
 
 
+def test_rollout_of_many_places_goes_back_half_the_way() -> None:
+    x = np.geomspace(1e3, 1e7, 81)
+    found = rollout(x, curve(x), "power_floor")
+    assert [len(stage.at) for stage in found.stages] == [40, 27, 14, 1]
+    few = rollout(x[::10], curve(x[::10]), "power_floor")
+    assert [len(stage.at) for stage in few.stages] == [4, 3, 2, 1]
+
+
+def test_rollout_counts_by_weight() -> None:
+    y, weights = curve(X), np.ones(len(X))
+    y[2], weights[2] = 3.0, 1e-9
+    assert rollout(X, y, "power_floor", weights=weights).last < 1e-4 < rollout(X, y, "power_floor", delta=1.0).last
+
+
 def test_rollout_of_the_ensemble_is_deterministic() -> None:
     first, second = (rollout(X, curve(X, 0.02)) for _ in range(2))
     assert first.rmse == second.rmse

@@ -55,6 +55,36 @@ def test_a_document_says_what_was_done_and_found() -> None:
     assert far["hi"] / far["lo"] > inside["hi"] / inside["lo"]
 
 
+def test_the_largest_are_held_out_by_every_input_and_by_compute() -> None:
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5)))
+    table = {"params": n, "tokens": d, "loss": 1.8 + 482.0 * n**-0.35 + 2085.0 * d**-0.37}
+    (law,) = plain(fit_table(table, ["params", "tokens"], "loss", form="chinchilla"))["groups"]
+    assert [held["by"] for held in law["held_out"]] == ["params", "tokens", "params x tokens"]
+    for held in law["held_out"]:
+        points = [stage["points"] for stage in held["stages"]]
+        assert held["rmse"] < 1e-5 and points == sorted(points)
+    table["loss"][-1] *= np.e**0.05  # the last of all
+    last = [h["last"] for h in plain(fit_table(table, ["params", "tokens"], "loss"))["groups"][0]["held_out"]]
+    assert last == pytest.approx([0.05 / 5**0.5, 0.05 / 5**0.5, 0.05], rel=0.05)
+
+
+def test_what_is_held_out_is_sound_and_enough() -> None:
+    table = families(noise=0.0)
+    table["loss"][-1] *= 2.0
+    cnn, vit = plain(fit_table(table, "C", "loss", group="family", form="power_floor"))["groups"]
+    assert cnn["diverged"] and cnn["held_out"][0]["last"] < 1e-4 and vit["held_out"][0]["last"] < 1e-4
+    assert cnn["held_out"][0]["stages"][-1]["points"] == 16
+    few = {name: column[:10] for name, column in families().items()}
+    (held,) = plain(fit_table(few, "C", "loss", form="power_floor"))["groups"][0]["held_out"]
+    assert [stage["points"] for stage in held["stages"]] == [8]
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e7, 1e9, 3), np.geomspace(1e9, 1e11, 5)))
+    loss = 1.8 + 482.0 * n**-0.35 + 2085.0 * d**-0.37
+    flat = plain(fit_table({"N": n, "D": d, "loss": loss}, ["N", "D"], "loss"))["groups"][0]["held_out"]
+    assert [held["by"] for held in flat] == ["D", "N x D"]  # two sizes tell no exponent
+    below = plain(fit_table(families(), "C", "loss", group="family", form="power_floor", envelope=True))["groups"]
+    assert not below[0]["held_out"]
+
+
 @pytest.mark.parametrize("form", ["power_floor", "ensemble"])
 def test_the_crossing_of_two_groups_is_found(form: str) -> None:
     (crossing,) = plain(fit_table(families(), "C", "loss", group="family", form=form, draws=200))["crossings"]

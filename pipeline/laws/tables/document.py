@@ -59,6 +59,21 @@ class Prediction:
     """Extrapolation: factor beyond the range fitted; 1 inside. Of several inputs, the largest."""
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """How well the same form, fitted to the smaller runs only, predicts the larger ones."""
+
+    by: str
+    """The input along which the largest are left out, or the product of model size and samples: compute."""
+    last: float
+    """Root mean square of ln prediction - ln truth with only the largest place left out."""
+    rmse: float
+    """Of all stages, each point weighted by 1 / (1 + ln distance)."""
+    stages: list[dict[str, float]]
+    """``up_to`` was fitted with so many ``points``; ``error`` (root mean square) and ``bias`` (mean, above 0 where the
+    law says too much) of those beyond, the farthest ``distance`` times as far."""
+
+
 @dataclass
 class GroupLaw:
     group: str
@@ -80,6 +95,8 @@ class GroupLaw:
     diverged: list[Listed] = field(default_factory=list)
     """Points listed and weighted down."""
     predictions: list[Prediction] = field(default_factory=list)
+    held_out: list[HeldOut] = field(default_factory=list)
+    """By every input and by compute, where the places are enough."""
     notes: list[str] = field(default_factory=list)
 
 

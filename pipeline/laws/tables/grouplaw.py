@@ -15,6 +15,7 @@ from pipeline.laws.forms import Array, Form, form_named
 from pipeline.laws.points import distinct
 from pipeline.laws.reach import Reach, reach
 from pipeline.laws.tables.document import FormFit, GroupLaw, Listed, Prediction, finite
+from pipeline.laws.tables.heldout import held_out
 from pipeline.laws.tables.settings import ENSEMBLE, Settings
 from pipeline.laws.tables.table import Table
 from pipeline.laws.uncertainty.interval import intervals, parameter_intervals
@@ -110,6 +111,9 @@ def group_law(data: Table, group: str, settings: Settings, grid: Array) -> tuple
     law.points, law.places, law.runs = len(points.y), distinct(points.x), len(set(data.run[mine].tolist()))
     law.x_min, law.x_max = points.x.min(0).tolist(), points.x.max(0).tolist()
     sampled = _one(points, form, settings, law, grid) if form else _several(points, listed, settings, law, grid)
+    if not settings.envelope:
+        sound = points.only(~listed)
+        law.held_out = held_out(sound.x, sound.y, sound.weights, data.columns.x, settings.form, settings.delta)
     if data.kind == "loss" and _rises(points):
         law.notes.append(
             f"{data.columns.y} rises with {data.columns.x[0]}, and laws fall: if higher is better, say --kind accuracy."
