@@ -1,10 +1,11 @@
 """Coverage of the 90 % interval of a crossover, over laws, ranges, noise and seeds, by simulation.
 
-OMP_NUM_THREADS=1 python -m benchmarks.crossover_coverage [studies]
+OMP_NUM_THREADS=1 python -m benchmarks.crossover_coverage [studies] [--shared]
 
 Two families, floor + power law, meet at D*. Each is run at 8 sizes from 1e4 to r D*, with 1 or 3 seeds, so that for
 r < 1 the crossing lies past everything measured. The interval covers D* when the posterior there lies between its
-tails. Every cell has random numbers of its own.
+tails. With --shared both families are fitted at once, with one floor, which they have. Every cell has random numbers of
+its own.
 """
 
 import sys
@@ -16,8 +17,11 @@ import numpy as np
 from benchmarks.coverage import fitted
 from benchmarks.table import show
 from pipeline.laws.forms import Array
+from pipeline.laws.groups import fit_groups
+from pipeline.laws.pair import Together
 from pipeline.laws.reach import Reach, below, reach
 from pipeline.laws.uncertainty.clusters import Clusters
+from pipeline.laws.uncertainty.sample import Sample
 
 LEVEL = 0.9
 STAR = 1e6
@@ -55,21 +59,39 @@ def passed(laws: str, end: float, noise: float, seeds: int, count: int, stream: 
     return below(a, b)[:, 0]
 
 
+def passed_together(laws: str, end: float, noise: float, seeds: int, count: int, stream: int = STREAM) -> Array:
+    """The same where one fit has the floor of both."""
+    cell = zlib.crc32(f"{laws}, together/{end}/{noise}/{seeds}".encode())
+    random = np.random.Generator(np.random.Philox(key=[stream, cell]))
+    one = np.repeat(np.geomspace(FIRST, end * STAR, SIZES), seeds)
+    x, group = np.tile(one, 2), np.repeat(["a", "b"], len(one))
+    placed = np.column_stack([x, 1.0 + (group == "b")])
+    v = np.concatenate([np.log(floor + part * (one / STAR) ** -exponent) for floor, part, exponent in LAWS[laws]])
+    out = np.empty(count)
+    for i in range(count):
+        y = np.exp(v + noise * random.standard_normal(len(v)))
+        found = fit_groups(x, y, group.tolist(), "power_floor", ["E"])
+        out[i] = Together(found, Sample.of(found.joint, placed, y), "a", "b").below(np.array([STAR]))[0]
+    return out
+
+
 def covered(p: Array, level: float = LEVEL) -> float:
     return float(np.mean((p >= 0.5 * (1 - level)) & (p <= 0.5 * (1 + level))))
 
 
-def rows(count: int) -> Iterator[list[str]]:
-    for laws in LAWS:
+def rows(count: int, shared: bool = False) -> Iterator[list[str]]:
+    for laws in ("equal floors",) if shared else LAWS:
         for end in ENDS:
-            cells = [covered(passed(laws, end, noise, seeds, count)) for noise in NOISE for seeds in SEEDS]
+            of = passed_together if shared else passed
+            cells = [covered(of(laws, end, noise, seeds, count)) for noise in NOISE for seeds in SEEDS]
             yield [laws, f"{end:g}", *(f"{100 * cell:.1f}" for cell in cells)]
 
 
 if __name__ == "__main__":
-    amount = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    words = [word for word in sys.argv[1:] if word != "--shared"]
+    amount = int(words[0]) if words else 1000
     head = ["laws", "r", *(f"s={noise:g} k={seeds}" for noise in NOISE for seeds in SEEDS)]
-    table = list(rows(amount))
+    table = list(rows(amount, "--shared" in sys.argv))
     show(head, table)
     every = np.array([float(cell) for row in table for cell in row[2:]])
     outside = int(np.count_nonzero((every < 85) | (every > 95)))

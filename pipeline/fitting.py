@@ -65,6 +65,7 @@ def _parser() -> _Parser:
     add("--kind", default="", metavar="KIND", help="loss, error or accuracy (default: by the name of the metric)")
     add = parser.add_argument_group("the fit").add_argument
     add("--form", default="", metavar="NAME", help="a form, or ensemble (the default for one input)")
+    add("--share", default="", metavar="P[,P]", help="parameters of the form that all groups have in common")
     add("--delta", type=float, metavar="D", help="of Huber's loss in ln y (default: 1.345 x the scatter)")
     add("--envelope", action="store_true", help="the lower envelope: points below the curve count ten times")
     add("--level", type=float, default=0.95, metavar="P", help="of intervals (default: 0.95)")
@@ -95,7 +96,7 @@ def fit(words: list[str]) -> int:
 
 COMMON = ("group", "run", "config", "outcome", "metric", "convention", "unit", "tuned", "form", "kind", "level")
 COMMON += ("draws", "drop_bad")
-OF_LAWS = ("weight", "delta", "bootstrap", "envelope")
+OF_LAWS = ("weight", "delta", "bootstrap", "envelope", "share")
 OF_SPLITS = ("compute", "budget")
 
 
@@ -116,6 +117,7 @@ def _found(arguments: argparse.Namespace) -> tuple["Header", list[str]]:
         return splits, splitting.shown(splits)
     from pipeline.laws.tables.tabular import fit_table
 
+    how["share"] = [name.strip() for name in arguments.share.split(",") if name.strip()]
     laws = fit_table(arguments.file, arguments.x.split(","), arguments.y, **how)
     return laws, _shown(laws)
 

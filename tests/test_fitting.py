@@ -63,6 +63,8 @@ def test_from_standard_input_and_without_form(runs: Path) -> None:
     ("more", "part"),
     [
         (["--form", "powr"], "did you mean 'power'?"),
+        (["--share", "E"], "name one form with --form"),
+        (["--share", "alpah", "--form", "power_floor"], "did you mean 'alpha'?"),
         (["--group", "familly"], "did you mean 'family'?"),
         (["--where", "family"], "--where takes COLUMN=VALUE"),
         (["--predict", "1e20;2"], "--predict takes numbers"),

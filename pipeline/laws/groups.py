@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
 from pipeline.laws.fit import Fit, columns, fit
-from pipeline.laws.forms import Form, form_named
+from pipeline.laws.forms import Array, Form, form_named
 from pipeline.laws.forms.grouped import Grouped, shared
 from pipeline.laws.points import distinct
 
@@ -36,6 +36,12 @@ class GroupFit:
         params = dict(zip(self.form.form.parameters, map(float, natural), strict=True))
         residuals = joint.residuals[self.members[i]]
         return replace(joint, form=self.form.form, theta=theta, centre=centre, params=params, residuals=residuals)
+
+    def coordinates(self, group: str, x: ArrayLike) -> Array:
+        """Places x [n] or [n, d] of one group, in which ``joint.form`` is asked: [n, d + 1]."""
+        xs = columns(x, len(self.form.form.inputs))
+        index = np.full(len(xs), 1.0 + self.groups.index(group))
+        return np.log(np.column_stack([xs, index])) - self.joint.centre
 
 
 def fit_groups(

@@ -3,6 +3,7 @@
 By profile: a ratio is as likely as the least strain under which a reaches the metric at ratio x and b at x.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -30,29 +31,45 @@ class Multiplier:
     """ln y: the best that both laws reach in their own range."""
 
 
+@dataclass(frozen=True)
+class Level:
+    """The best ln y that both laws reach in their own range, and ln x of a and of b where they do."""
+
+    at: float
+    places: tuple[float, float]
+
+
 def multiplier(a: Curve, b: Curve, ranges: tuple[tuple[float, float], ...], level: float) -> Multiplier | None:
     """``ranges``: first and last x of each law, searched from ``NEARER`` times below to ``HORIZON`` times past.
 
     None where one starts out better than the other ever gets (any ratio would be extrapolation), or never gets there.
     """
-    curves = (a, b)
-    spans = [curve.middle(np.array(span)) for curve, span in zip(curves, ranges, strict=True)]
-    at = float(max(span[1] for span in spans))
-    if any(span[0] < at for span in spans):
+    met = level_of((a.middle, b.middle), ranges)
+    if not met:
         return None
-    grids = [np.linspace(np.log(lo / NEARER), np.log(hi * HORIZON), PLACES) for lo, hi in ranges]
-    place = [_reached(grid, curve.middle(np.exp(grid)) - at) for grid, curve in zip(grids, curves, strict=True)]
-    if place[0] is None or place[1] is None:
-        return None
-    best = place[0] - place[1]
+    grids, best = _grids(ranges), met.places[0] - met.places[1]
     ratios = best + np.linspace(-1.0, 1.0, RATIOS) * max(grid[-1] - grid[0] for grid in grids)
-    smaller = _smaller(curves, grids, ratios, at)
+    smaller = _smaller((a, b), grids, ratios, met.at)
     tails = (0.5 * (1 - level), 0.5 * (1 + level))
     ends = [_quantile(ratios, smaller, share) for share in tails]
     lo, hi = (
         None if end is None else float(np.exp(push(end, best))) for end, push in zip(ends, (min, max), strict=True)
     )
-    return Multiplier(float(np.exp(best)), lo, hi, at)
+    return Multiplier(float(np.exp(best)), lo, hi, met.at)
+
+
+def level_of(middles: Sequence[Callable[[Array], Array]], ranges: Sequence[tuple[float, float]]) -> Level | None:
+    """None where there is none; ``middles`` are ln y of both laws at x."""
+    spans = [middle(np.array(span)) for middle, span in zip(middles, ranges, strict=True)]
+    at = float(max(span[1] for span in spans))
+    if any(span[0] < at for span in spans):
+        return None
+    a, b = (_reached(grid, middle(np.exp(grid)) - at) for grid, middle in zip(_grids(ranges), middles, strict=True))
+    return None if a is None or b is None else Level(at, (a, b))
+
+
+def _grids(ranges: Sequence[tuple[float, float]]) -> list[Array]:
+    return [np.linspace(np.log(lo / NEARER), np.log(hi * HORIZON), PLACES) for lo, hi in ranges]
 
 
 def _reached(grid: Array, above: Array) -> float | None:

@@ -74,13 +74,13 @@ class Reach:
 def reach(sample: Sample, at: Array, offset: float = 0.0, known: Spread | None = None) -> Reach:
     """``at`` [k, d] in the coordinates of the sample; ``known`` in place of the spread of its own points."""
     value, gradient = sample.form.log(sample.theta, at)
-    known = known or _without_bound(sample, spread(sample, gradient))
+    known = known or without_bound(sample, spread(sample, gradient))
     steps = np.stack([quantile(known.dof, level) for level in LEVELS])
     lo, hi = reached(sample, at, known, steps)
     return Reach(value + offset, known.variance, known.dof, _knots(steps), _knots(value - lo), _knots(hi - value))
 
 
-def _without_bound(sample: Sample, known: Spread) -> Spread:
+def without_bound(sample: Sample, known: Spread) -> Spread:
     """The scatter about a law of which a parameter lies at its bound is that about a law without the parameter."""
     if not sample.clusters.single:
         return known  # whose variance is not that of residuals over degrees of freedom

@@ -6,30 +6,27 @@ from typing import Any
 import numpy as np
 
 from pipeline.laws import wording
-from pipeline.laws.multiplier import Multiplier, multiplier
+from pipeline.laws.multiplier import Multiplier
+from pipeline.laws.pair import Pair, Ranges
 from pipeline.laws.posterior import HORIZON, NARROWEST, Posterior, Span
-from pipeline.laws.reach import Curve, mixed_below
 from pipeline.laws.tables.document import Passing
 from pipeline.laws.verdict import Verdict
 
-Range = tuple[float, float]
 TOLD = 0.01
 """The least probability of which the sentence speaks."""
 
 
-def passing(
-    names: tuple[str, str], curves: tuple[Curve, Curve], ranges: tuple[Range, Range], level: float
-) -> Passing | None:
+def passing(names: tuple[str, str], pair: Pair, ranges: Ranges, level: float) -> Passing | None:
     """None where the two share no range. Lower is better."""
     low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
     if high < low * NARROWEST:
         return None
     span = Span.of(low, high, max(r[1] for r in ranges) * HORIZON)
-    p, gap = mixed_below(*curves, span.x), curves[0].middle(span.x) - curves[1].middle(span.x)
-    verdict = Verdict.of(span, gap, (Posterior.of(span, p), Posterior.of(span, 1.0 - p)), level)
+    p = pair.below(span.x)
+    verdict = Verdict.of(span, pair.gap(span.x), (Posterior.of(span, p), Posterior.of(span, 1.0 - p)), level)
     posterior, leads = verdict.posterior, verdict.leads(*names)
     if verdict.turned:
-        names, curves, ranges = (names[1], names[0]), (curves[1], curves[0]), (ranges[1], ranges[0])
+        names, pair, ranges = (names[1], names[0]), pair.turned(), (ranges[1], ranges[0])
     found = Passing(
         *names,
         verdict.answer,
@@ -45,7 +42,7 @@ def passing(
         sentence="",
         quantiles=posterior.quantiles,
     )
-    ratio = multiplier(*curves, ranges, level)
+    ratio = pair.ratio(ranges, level)
     return replace(found, sentence=_sentence(found), **(_ratio(ratio) if ratio else {}))
 
 

@@ -30,6 +30,8 @@ class Settings:
     """run, wild, or "": profile likelihood, and for draws whichever suits the number of configurations."""
     envelope: bool = False
     seed: int = 0
+    share: tuple[str, ...] = ()
+    """Parameters of the form that all groups have in common."""
     predict: tuple[float, ...] = ()
     """Places to predict; of several inputs, their values one place after the other."""
 
@@ -62,13 +64,20 @@ class Settings:
             raise BadInput(f"A seed is a whole number from 0 up, not {self.seed}.")
         if self.envelope and self.form == ENSEMBLE:
             raise BadInput("An ensemble has no envelope: name one form with --form.")
+        if self.share and self.form == ENSEMBLE:
+            raise BadInput("The forms of an ensemble share no parameters: name one form with --form.")
         self.places(inputs)
         if bad := [x for x in self.predict if not 0 < x < np.inf]:
             raise BadInput(f"A law is asked at positive places, not at {bad[0]:g}: mend --predict.")
 
     def plain(self) -> dict[str, Any]:
         """For the document."""
-        return {**asdict(self), "predict": list(self.predict), "loss": "sum of Huber terms on residuals of ln y"}
+        return {
+            **asdict(self),
+            "predict": list(self.predict),
+            "share": list(self.share),
+            "loss": "sum of Huber terms on residuals of ln y",
+        }
 
 
 def form_for(form: str, inputs: int) -> str:
