@@ -328,17 +328,17 @@ NUMBERS = st.one_of(
     st.sampled_from(["", "power", "power_floor", "shifted"]),
     st.sampled_from(["loss", "error"]),
     st.sampled_from(["", "run", "wild"]),
+    st.sampled_from([[], [], ["alpha"], ["A", "alpha"]]),
 )
 def test_any_numbers_are_a_document_or_bad_input(
-    rows: list[tuple[float, float, str]], form: str, y: str, bootstrap: str
+    rows: list[tuple[float, float, str]], form: str, y: str, bootstrap: str, share: list[str]
 ) -> None:
     table = {"x": [r[0] for r in rows], y: [r[1] for r in rows], "g": [r[2] for r in rows]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            found = fit_table(
-                table, "x", y, group="g", form=form, bootstrap=bootstrap, predict=[1.0, 1e6], draws=20, drop_bad=True
-            )
+            how: dict[str, Any] = {"group": "g", "form": form, "bootstrap": bootstrap, "share": share}
+            found = fit_table(table, "x", y, **how, predict=[1.0, 1e6], draws=20, drop_bad=True)
         except BadInput:
             return
     plain(found)

@@ -37,6 +37,8 @@ class Level:
 
     at: float
     places: tuple[float, float]
+    width: float
+    """In ln x, how far to either side of the ratio is searched."""
 
 
 def multiplier(a: Curve, b: Curve, ranges: tuple[tuple[float, float], ...], level: float) -> Multiplier | None:
@@ -47,9 +49,9 @@ def multiplier(a: Curve, b: Curve, ranges: tuple[tuple[float, float], ...], leve
     met = level_of((a.middle, b.middle), ranges)
     if not met:
         return None
-    grids, best = _grids(ranges), met.places[0] - met.places[1]
-    ratios = best + np.linspace(-1.0, 1.0, RATIOS) * max(grid[-1] - grid[0] for grid in grids)
-    smaller = _smaller((a, b), grids, ratios, met.at)
+    best = met.places[0] - met.places[1]
+    ratios = best + np.linspace(-1.0, 1.0, RATIOS) * met.width
+    smaller = _smaller((a, b), _grids(ranges), ratios, met.at)
     tails = (0.5 * (1 - level), 0.5 * (1 + level))
     ends = [_quantile(ratios, smaller, share) for share in tails]
     lo, hi = (
@@ -64,8 +66,9 @@ def level_of(middles: Sequence[Callable[[Array], Array]], ranges: Sequence[tuple
     at = float(max(span[1] for span in spans))
     if any(span[0] < at for span in spans):
         return None
-    a, b = (_reached(grid, middle(np.exp(grid)) - at) for grid, middle in zip(_grids(ranges), middles, strict=True))
-    return None if a is None or b is None else Level(at, (a, b))
+    grids = _grids(ranges)
+    a, b = (_reached(grid, middle(np.exp(grid)) - at) for grid, middle in zip(grids, middles, strict=True))
+    return None if a is None or b is None else Level(at, (a, b), max(float(grid[-1] - grid[0]) for grid in grids))
 
 
 def _grids(ranges: Sequence[tuple[float, float]]) -> list[Array]:

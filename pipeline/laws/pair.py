@@ -88,7 +88,7 @@ class Together:
         moved = [self._moved(name, place) for name, place in zip((self.a, self.b), met.places, strict=True)]
         known, best = self._spread(moved[0] - moved[1]), met.places[0] - met.places[1]
         half = float((quantile(known.dof, level) * np.sqrt(known.variance))[0, 0])
-        lo, hi = float(np.exp(best - half)), float(np.exp(best + half))
+        lo, hi = (float(np.exp(best + by)) if half < met.width else None for by in (-half, half))
         return Multiplier(float(np.exp(best)), lo, hi, met.at)
 
     def turned(self) -> "Together":
