@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline import __version__, fitting
-from pipeline.errors import BadInput, OverBudget, nearest
+from pipeline.errors import BadInput, ClusterLost, OverBudget, nearest
 
 VERBS = {
     "prepare": "source -> verified WebDataset shards and a manifest; resumable",
@@ -96,6 +96,8 @@ def main(argv: list[str] | None = None) -> int:
         return _say(str(error), 2)
     except OverBudget as error:
         return _say(str(error), 3)
+    except ClusterLost as error:
+        return _say(str(error), 1)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one must not end in a traceback
         return _say("Interrupted; the same command continues.", 130)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadInput, brief
+from pipeline.errors import BadInput, ClusterLost, brief
 from pipeline.job import Job, Report
 from pipeline.lease import held
 from pipeline.ledger import Ledger, Outcome
@@ -62,7 +62,7 @@ class Summary:
 @contextlib.contextmanager
 def cluster(placement: Placement, object_store: int = OBJECT_STORE_BYTES) -> Iterator[Any]:
     """A private Ray on loopback, with that many bytes for what is passed around, or a connection to a running cluster.
-    Yields the ray module."""
+    Yields the ray module. Raises ClusterLost where Ray does not start here, BadInput where no cluster answers."""
     local = placement.address == "local"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of tasks that nobody waits for any more
@@ -82,8 +82,12 @@ def cluster(placement: Placement, object_store: int = OBJECT_STORE_BYTES) -> Ite
         del settings["include_dashboard"]
     try:
         ray.init(address=placement.address, **settings)
-    except (ConnectionError, ValueError) as error:
-        raise _no_cluster(placement.address, error) from error
+    except Exception as error:  # nothing more special where a process of Ray's dies while it starts
+        if local:
+            raise cluster_lost(error) from error
+        if isinstance(error, (ConnectionError, ValueError)):
+            raise _no_cluster(placement.address, error) from error
+        raise
     try:
         yield ray
     finally:
@@ -117,6 +121,14 @@ def _no_cluster(address: str, error: Exception) -> BadInput:
     )
 
 
+def cluster_lost(error: Exception) -> ClusterLost:
+    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
+    return ClusterLost(
+        f"Ray's processes on this machine died or did not start ({brief(error)}); its logs are in {logs}: give it more "
+        "memory or lower placement.cpus, and the same command continues."
+    )
+
+
 def execute(
     plan: Plan,
     make_job: Callable[[Segment], Job],
@@ -140,10 +152,6 @@ def execute(
                 raise
     loop.summary.wall_seconds = time.monotonic() - began
     return loop.summary
-
-
-class ClusterLost(Exception):
-    """This node's raylet died; what was in flight is queued again."""
 
 
 @dataclass
@@ -224,7 +232,7 @@ class _Loop:
                 for lost in (key, *self.flying.values()):
                     self._push(lost)
                 self.flying.clear()
-                raise ClusterLost(str(error)) from error
+                raise cluster_lost(error) from error
             except self.ray.exceptions.RayError as error:
                 self._failed(key, error)
             else:

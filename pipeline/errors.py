@@ -12,6 +12,11 @@ class OverBudget(Exception):
     """The priced study exceeds a cap the user set. Exit code 3."""
 
 
+class ClusterLost(Exception):
+    """Ray's own processes on this machine ended, or did not come up. Says it in one sentence; exit code 1 where it
+    happened as often as it is tried again."""
+
+
 def brief(error: BaseException) -> str:
     """One line without its full stop: what a BadInput or the system says; of any other error, its kind too."""
     if isinstance(error, OSError) and error.strerror:

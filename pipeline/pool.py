@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Self
 
-from pipeline.cluster import OBJECT_STORE_BYTES, ClusterLost, cluster
-from pipeline.errors import BadInput
+from pipeline.cluster import OBJECT_STORE_BYTES, cluster, cluster_lost
+from pipeline.errors import BadInput, ClusterLost
 from pipeline.placement import Placement
 
 HERE_SECONDS = 15.0
@@ -54,10 +54,10 @@ class Pool:
     def _spread(self, function: Callable[[Any], Any], jobs: Iterator[Any]) -> Iterator[Any]:
         flying: deque[tuple[Any, Any]] = deque()
         for attempt in range(self.placement.retries + 1):
-            task, slots = self._started()
-            for place, (job, _) in enumerate(flying):
-                flying[place] = (job, task.remote(function, job))
             try:
+                task, slots = self._started()
+                for place, (job, _) in enumerate(flying):
+                    flying[place] = (job, task.remote(function, job))
                 for job in jobs:
                     flying.append((job, task.remote(function, job)))
                     if len(flying) >= IN_FLIGHT * slots:
@@ -102,7 +102,7 @@ class Pool:
                     f"The workers at placement.address={self.placement.address!r} cannot import Crossover: install "
                     "this version on every node."
                 ) from error
-            raise ClusterLost(str(error)) from error
+            raise cluster_lost(error) from error
         except errors.RayError as error:
             raise BadInput(
                 f"Workers that prepare data died {self.placement.retries + 1} times in a row "

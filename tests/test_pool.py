@@ -5,6 +5,8 @@ What Ray runs here is defined inside tests, since its workers cannot import them
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from data_prep.prepare import prepare
 from data_prep.sources import FractalSource
 from data_prep.verify import verify
+from pipeline.cli import main
 from pipeline.errors import BadInput
 from pipeline.placement import Placement
 from pipeline.pool import IN_FLIGHT, Pool
@@ -109,6 +112,46 @@ def test_who_gives_up_waits_until_nothing_is_written_any_more(spread: Pool, tmp_
 def test_a_worker_that_always_dies_is_one_sentence(spread: Pool) -> None:
     with pytest.raises(BadInput, match=r"died 2 times in a row .*the same command continues\."):
         list(spread.map(lambda number: os.kill(os.getpid(), signal.SIGKILL), [1]))
+
+
+SPREAD = """
+from pipeline.placement import Placement
+from pipeline.pool import Pool
+
+with Pool(Placement(cpus=2, retries=1), here_seconds=0.0) as pool:
+    print(sum(pool.map(abs, range(9))))
+"""
+
+
+@pytest.mark.slow
+def test_ray_that_dies_while_it_starts_is_started_once_more() -> None:
+    """Ray itself waits half a minute for what has died."""
+    command = [sys.executable, "-c", SPREAD]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started: list[int] = []
+    while not started and process.poll() is None:
+        listed = subprocess.run(["pgrep", "-x", "raylet", "-P", str(process.pid)], capture_output=True, text=True)
+        started = [int(pid) for pid in listed.stdout.split()]
+    os.kill(started[0], signal.SIGKILL)
+    out, said = process.communicate()
+    assert (process.returncode, out, said) == (0, "36\n", "")
+
+
+def test_ray_that_never_starts_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import ray
+
+    def refuse(**settings: object) -> None:
+        raise Exception("The node timed out.\nMore of it.")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr("pipeline.pool.HERE_SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "data=fractal", "placement.retries=1"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("Ray's processes on this machine died or did not start (Exception: The node timed out); its")
+    assert said.endswith("the same command continues.")
 
 
 def test_the_clock_of_the_first_seconds_is_of_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
