@@ -142,7 +142,7 @@ def fitted(name: str, u: Array, v: Array, clusters: Clusters) -> Sample:
     scatter = 1.4826 * np.median(np.abs(v - form.log(rough, u)[0]), axis=1) * np.sqrt(points / (points - form.size))
     delta = np.maximum(1e-3, 1.345 * scatter)
     theta = best_of(form, problem, delta, tried=3).theta
-    return Sample(form, u, v, np.ones(points), theta, delta, 1.0, clusters)
+    return Sample(form, u, v, np.ones(points), theta, delta, 1.0, clusters, np.zeros(u.shape[-1]), 0.0)
 
 
 def coverage(case: Case, noise: str, method: str, count: int, stream: int) -> tuple[Array, Array, Array]:

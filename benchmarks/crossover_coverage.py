@@ -11,6 +11,7 @@ its own.
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def study(law: tuple[float, float, float], x: Array, noise: float, random: np.ra
     v = np.log(floor + part * (x / STAR) ** -exponent)
     moved = v + noise * random.standard_normal((count, len(x)))
     sample = fitted("power_floor", logs - logs.mean(0), moved - v.mean(), Clusters.of(logs, None, None))
-    return reach(sample, np.log([[STAR]]) - logs.mean(0), float(v.mean()))
+    return reach(replace(sample, offset=float(v.mean())), np.log([[STAR]]) - logs.mean(0))
 
 
 def passed(laws: str, end: float, noise: float, seeds: int, count: int, stream: int = STREAM) -> Array:

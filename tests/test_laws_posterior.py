@@ -35,7 +35,7 @@ def test_straight_lines_have_fiellers_interval() -> None:
         y = 3.0 * (x / 10.0) ** -slope * np.exp(0.05 * random.standard_normal(len(x)))
         curves.append((fit(x, y, "power", delta=10.0), y))
     at = np.log(np.array([2.0, 9.0, 30.0]))
-    sides = [reach(Sample.of(f, x, y), at[:, None] - f.centre, f.offset) for f, y in curves]
+    sides = [reach(Sample.of(f, x, y), at[:, None] - f.centre) for f, y in curves]
     u = np.log(x) - np.log(x).mean()
     gap = curves[0][0].log(np.exp(at)) - curves[1][0].log(np.exp(at))
     scatter = [float((f.residuals**2).sum() / 10) for f, _ in curves]

@@ -71,13 +71,15 @@ class Reach:
         return Reach(value, *map(between, (self.variance, self.dof, self.knots, self.down, self.up)))
 
 
-def reach(sample: Sample, at: Array, offset: float = 0.0, known: Spread | None = None) -> Reach:
+def reach(sample: Sample, at: Array, known: Spread | None = None) -> Reach:
     """``at`` [k, d] in the coordinates of the sample; ``known`` in place of the spread of its own points."""
     value, gradient = sample.form.log(sample.theta, at)
     known = known or without_bound(sample, spread(sample, gradient))
     steps = np.stack([quantile(known.dof, level) for level in LEVELS])
     lo, hi = reached(sample, at, known, steps)
-    return Reach(value + offset, known.variance, known.dof, _knots(steps), _knots(value - lo), _knots(hi - value))
+    return Reach(
+        value + sample.offset, known.variance, known.dof, _knots(steps), _knots(value - lo), _knots(hi - value)
+    )
 
 
 def without_bound(sample: Sample, known: Spread) -> Spread:

@@ -96,7 +96,7 @@ class Fitted:
         grid = np.linspace(np.log(x[0] / NEARER), np.log(max(x[-1], self.furthest) * HORIZON), PROFILED)
         at = grid[:, None] - found.centre
         known = spread_of(sample, found.form.log(sample.theta, at)[1], self.noise, sample.w * seeds.mean())
-        return grid, reach(sample, at, found.offset, known)
+        return grid, reach(sample, at, known)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.laws.tables.points import Points, count, list_diverged, points_of
 from pipeline.laws.tables.settings import ENSEMBLE, Settings
 from pipeline.laws.tables.table import Table
 from pipeline.laws.uncertainty.interval import intervals, parameter_intervals
-from pipeline.laws.uncertainty.resample import Resample, resample
+from pipeline.laws.uncertainty.resample import resample
 from pipeline.laws.uncertainty.sample import Sample
 
 LEAST_WEIGHT = 0.01
@@ -64,7 +64,7 @@ class Sampled:
         out: list[Reach | None] = []
         for found, sample in zip(self.fits, self.samples, strict=True):
             at = self.grid[:, None] - found.centre
-            out.append(reach(sample, at, found.offset) if sample else None)
+            out.append(reach(sample, at) if sample else None)
         return out
 
     def curves(self, x: Array) -> Array:
@@ -99,25 +99,21 @@ def group_law(data: Table, group: str, settings: Settings, grid: Array) -> tuple
 
 
 def _one(points: Points, form: Form, settings: Settings, law: GroupLaw, grid: Array) -> Sampled:
-    x, y, over, level = points.x, points.y, settings.over, settings.level
-    found = fit(x, y, form, points.weights, settings.delta, over, settings.seed)
-    drawn = _draws(found, points, settings)
-    if settings.bootstrap:
-        spans = percentiles(found, drawn.theta, level)
-    else:
-        spans = parameter_intervals(found, x, y, level=level, over=over, **points.clusters())
+    found = fit(points.x, points.y, form, points.weights, settings.delta, settings.over, settings.seed)
+    sample = _sample(found, points, settings)
+    drawn = resample(sample, **settings.resampling)
+    level = settings.level
+    spans = percentiles(found, drawn.theta, level) if settings.bootstrap else parameter_intervals(sample, level)
     law.forms, law.status = [described(found, 1.0, spans)], found.status
     asked = settings.places(len(form.inputs))
-    how = {"method": settings.bootstrap or "auto", "draws": settings.draws, "seed": settings.seed}
-    at = asked if len(asked) else x[:1]
-    ends = intervals(found, x, y, at, level=level, over=over, **how, **points.clusters())
+    at = asked if len(asked) else points.x[:1]
+    ends = intervals(sample, at, level=level, **settings.resampling)
     law.noise, law.method = ends.noise, ends.method
     law.notes += ends.notes
     values = np.stack([ends.mean, ends.lo, ends.hi, ends.new_lo, ends.new_hi])[:, : len(asked)]
-    law.predictions = predictions(asked, values, x, settings)
+    law.predictions = predictions(asked, values, points.x, settings)
     choice = np.zeros(settings.draws, dtype=int)
-    samples = (_sample(found, points, settings),)
-    return Sampled((found,), np.ones(1), (drawn.theta,), choice, settings.top, grid, samples)
+    return Sampled((found,), np.ones(1), (drawn.theta,), choice, settings.top, grid, (sample.countable(),))
 
 
 def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupLaw, grid: Array) -> Sampled:
@@ -127,13 +123,14 @@ def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupL
     choice = _choice(mean.weights, settings)
     draws = []
     for i, (found, weight) in enumerate(zip(mean.fits, mean.weights, strict=True)):
-        drawn = _draws(found, sound, settings) if (choice == i).any() else None
+        drawn = resample(_sample(found, sound, settings), **settings.resampling) if (choice == i).any() else None
         law.method = f"{drawn.method} bootstrap and choice of form" if drawn else law.method
         draws.append(drawn.theta if drawn else np.empty((0, found.form.size)))
         spans = percentiles(found, draws[-1], settings.level) if drawn else {}
         law.forms.append(described(found, float(weight), spans))
     heavy = mean.weights >= LEAST_WEIGHT
-    samples = tuple(_sample(f, sound, settings) if h else None for f, h in zip(mean.fits, heavy, strict=True))
+    each = [_sample(found, sound, settings).countable() for found in mean.fits]
+    samples = tuple(sample if h else None for sample, h in zip(each, heavy, strict=True))
     sampled = Sampled(mean.fits, mean.weights, tuple(draws), choice, settings.top, grid, samples)
     law.left_out = dict(mean.left_out)
     heaviest = mean.fits[int(mean.weights.argmax())]
@@ -145,14 +142,7 @@ def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupL
 
 
 def _sample(found: Fit, points: Points, settings: Settings) -> Sample:
-    """One configuration alone cannot be counted: its points then stand for runs."""
-    sample = Sample.of(found, points.x, points.y, over=settings.over, **points.clusters())
-    return sample if sample.clusters.count > 1 else sample.apart()
-
-
-def _draws(found: Fit, points: Points, settings: Settings) -> Resample:
-    how = {"method": settings.bootstrap or "auto", "draws": settings.draws, "seed": settings.seed}
-    return resample(found, points.x, points.y, over=settings.over, **how, **points.clusters())
+    return Sample.of(found, points.x, points.y, over=settings.over, **points.clusters())
 
 
 def _choice(weights: Array, settings: Settings) -> np.ndarray:

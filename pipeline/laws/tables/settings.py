@@ -44,6 +44,11 @@ class Settings:
         """Upper bound of what is fitted."""
         return np.inf if self.kind == "loss" else 1.0
 
+    @property
+    def resampling(self) -> dict[str, Any]:
+        """Of intervals and draws."""
+        return {"method": self.bootstrap or "auto", "draws": self.draws, "seed": self.seed}
+
     def places(self, inputs: int) -> Array:
         """[k, d]"""
         if len(self.predict) % inputs:

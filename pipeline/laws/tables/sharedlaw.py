@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -38,28 +37,27 @@ class SharedFit:
 
     @cached_property
     def sample(self) -> Sample:
-        return Sample.of(self.found.joint, *self._fitted(), over=self.settings.over, **self.points.clusters())
+        points = self.points
+        return Sample.of(self.found.joint, points.x, points.y, over=self.settings.over, **points.clusters())
 
     def pair(self, a: str, b: str) -> Together:
         return Together(self.found, self.sample, a, b)
 
     def spans(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Group -> parameter -> interval."""
-        how, groups = self.settings, self.found.groups
-        known = {"over": how.over, **self.points.clusters()}
-        if how.bootstrap:
-            theta = resample(self.found.joint, *self._fitted(), **self._draws(), **known).theta
+        level, groups = self.settings.level, self.found.groups
+        if self.settings.bootstrap:
+            theta = resample(self.sample, **self.settings.resampling).theta
             each = [self.found.form.of(theta, i) for i in range(len(groups))]
-            return {g: percentiles(self.found.of(g), t, how.level) for g, t in zip(groups, each, strict=True)}
-        ends = parameter_intervals(self.found.joint, *self._fitted(), level=how.level, **known)
+            return {g: percentiles(self.found.of(g), t, level) for g, t in zip(groups, each, strict=True)}
+        ends = parameter_intervals(self.sample, level)
         names = self.found.form.form.parameters
         return {g: {name: ends.get(name) or ends[f"{name}[{g}]"] for name in names} for g in groups}
 
     def intervals(self, group: str, asked: Array) -> Intervals:
         """``asked`` [k, d]"""
         at = np.column_stack([asked, np.full(len(asked), 1.0 + self.found.groups.index(group))])
-        known = {"over": self.settings.over, **self.points.clusters()}
-        return intervals(self.found.joint, *self._fitted(), at, level=self.settings.level, **self._draws(), **known)
+        return intervals(self.sample, at, level=self.settings.level, **self.settings.resampling)
 
     def against(self) -> str:
         """What the points say against sharing, by an F test on the means of configurations that are at one place."""
@@ -75,12 +73,6 @@ class SharedFit:
             return ""
         names, chance = ", ".join(self.settings.share), f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
         return f"The points speak against sharing {names} ({chance}, F test): fit the groups apart or share less."
-
-    def _fitted(self) -> tuple[Array, Array]:
-        return self.points.x, self.points.y
-
-    def _draws(self) -> dict[str, Any]:
-        return {"method": self.settings.bootstrap or "auto", "draws": self.settings.draws, "seed": self.settings.seed}
 
 
 def shared_laws(data: Table, settings: Settings) -> tuple[list[GroupLaw], SharedFit]:

@@ -1,13 +1,12 @@
 """Interval: where the curve lies at a place, and where a new run there would fall, at any level."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput, nearest
-from pipeline.laws.fit import Fit, columns
+from pipeline.laws.fit import columns
 from pipeline.laws.forms import Array
 from pipeline.laws.uncertainty.profile import limits, parameters
 from pipeline.laws.uncertainty.resample import draw
@@ -17,6 +16,10 @@ from pipeline.laws.uncertainty.student import quantile
 
 METHODS = ("auto", "profile", "delta", "wild", "run")
 LEVEL = 0.95
+ALONE = (
+    "All points belong to one configuration, so the interval takes each as independent and is too narrow where they "
+    "share noise."
+)
 FURTHEST = 200.0
 """In ln y: ends that lie further from the points are shown as this."""
 
@@ -44,51 +47,36 @@ class Intervals:
 
 
 def intervals(
-    found: Fit,
-    x: ArrayLike,
-    y: ArrayLike,
-    at: ArrayLike,
-    runs: Sequence[object] | None = None,
-    configs: Sequence[object] | None = None,
-    weights: ArrayLike | None = None,
-    method: str = "auto",
-    level: float = LEVEL,
-    draws: int = 1000,
-    seed: int = 0,
-    over: float = 1.0,
+    sample: Sample, at: ArrayLike, method: str = "auto", level: float = LEVEL, draws: int = 1000, seed: int = 0
 ) -> Intervals:
-    """Intervals at ``at`` [k] or [k, d] for the points, weights and ``over`` that ``found`` was fitted to.
+    """Intervals of the first of the samples at ``at`` [k] or [k, d].
 
-    ``runs`` and ``configs`` name each point's run and configuration: see ``Clusters``. ``auto`` is ``profile``;
-    ``delta`` is the symmetric t interval in ln y, ``wild`` and ``run`` are percentiles of ``draws`` bootstraps. Raises
-    BadInput for an unknown method, a level outside (0, 1), places that are not positive and points that do not match.
+    ``auto`` is ``profile``; ``delta`` is the symmetric t interval in ln y, ``wild`` and ``run`` are percentiles of
+    ``draws`` bootstraps. Raises BadInput for an unknown method, a level outside (0, 1), and places that are not
+    positive.
     """
     if method not in METHODS:
         raise BadInput(f"There is no interval {method!r}: {nearest(method, METHODS)}")
     if not 0.0 < level < 1.0:
         raise BadInput(f"The level of an interval lies between 0 and 1, not at {level:g}.")
-    places = columns(at, len(found.centre))
+    places = columns(at, len(sample.centre))
     if not np.all(np.isfinite(places) & (places > 0)):
         raise BadInput("A law is asked at finite, positive places only: mend the places asked for.")
     chosen = "profile" if method == "auto" else method
-    sample, notes = _countable(Sample.of(found, x, y, runs, configs, weights, over))
-    u = np.log(places) - found.centre
+    alone, sample = sample.clusters.count == 1, sample.countable()
+    u = np.log(places) - sample.centre
     value = sample.form.log(sample.theta, u)[0]
     lo, hi, known = bounds(sample, u, chosen, level, draws, seed)
-    new_lo, new_hi = new_run(u, value, lo, hi, known, level)
+    ends = (value, lo, hi, *new_run(u, value, lo, hi, known, level))
     return Intervals(
-        at=places,
-        mean=_shown(value, found.offset),
-        lo=_shown(lo, found.offset),
-        hi=_shown(hi, found.offset),
-        new_lo=_shown(new_lo, found.offset),
-        new_hi=_shown(new_hi, found.offset),
-        distance=np.maximum(1.0, places / columns(x, len(found.centre)).max(0)),
+        places,
+        *(_shown(v, sample.offset) for v in ends),
+        distance=np.maximum(1.0, places / np.exp(sample.u.max(0) + sample.centre)),
         method=chosen,
         level=level,
         configs=sample.clusters.count,
         noise=float(known.noise[0]),
-        notes=notes,
+        notes=(ALONE,) if alone else (),
     )
 
 
@@ -120,29 +108,9 @@ def new_run(at: Array, value: Array, lo: Array, hi: Array, known: Spread, level:
     return value - np.hypot(narrower * (value - lo), half), value + np.hypot(narrower * (hi - value), half)
 
 
-def parameter_intervals(
-    found: Fit,
-    x: ArrayLike,
-    y: ArrayLike,
-    runs: Sequence[object] | None = None,
-    configs: Sequence[object] | None = None,
-    weights: ArrayLike | None = None,
-    level: float = LEVEL,
-    over: float = 1.0,
-) -> dict[str, tuple[float, float]]:
-    """Profile interval of each parameter, in natural units, at most as far as the form's bounds. Arguments as above."""
-    sample, _ = _countable(Sample.of(found, x, y, runs, configs, weights, over))
-    return parameters(sample, found.centre, found.offset, level)
-
-
-def _countable(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
-    """With one configuration only, its points have to stand for runs."""
-    if sample.clusters.count > 1:
-        return sample, ()
-    return sample.apart(), (
-        "All points belong to one configuration, so the interval takes each as independent and is too narrow "
-        "where they share noise.",
-    )
+def parameter_intervals(sample: Sample, level: float = LEVEL) -> dict[str, tuple[float, float]]:
+    """Profile interval of each parameter, in natural units, at most as far as the form's bounds."""
+    return parameters(sample.countable(), level)
 
 
 def _shown(v: Array, offset: float) -> Array:

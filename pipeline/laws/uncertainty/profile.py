@@ -48,22 +48,13 @@ def reached(sample: Sample, at: Array, known: Spread, deviations: Array) -> tupl
     return ends[0], ends[1]
 
 
-def parameters(sample: Sample, centre: Array, offset: float, level: float) -> dict[str, tuple[float, float]]:
+def parameters(sample: Sample, level: float) -> dict[str, tuple[float, float]]:
     """Profile interval of each natural parameter of the first of the samples."""
     out = {}
     for index, name in enumerate(sample.form.parameters):
-        form = _Parameter(sample.form, index, centre, offset, sample.theta[0])
+        form = _Parameter(sample.form, index, sample.centre, sample.offset, sample.theta[0])
         gradient = form.log(sample.theta[:1], sample.u)[1][..., -1:]
-        one = Sample(
-            sample.form,
-            sample.u,
-            sample.v[:1],
-            sample.w,
-            sample.theta[:1],
-            sample.delta[:1],
-            sample.over,
-            sample.clusters,
-        )
+        one = replace(sample, v=sample.v[:1], theta=sample.theta[:1], delta=sample.delta[:1])
         known = spread(one, gradient)
         rise = quantile(known.dof, level) ** 2 * known.variance / known.unit
         start = _Start(form, sample.u, one.v, one.w, one.theta, one.delta, one.over)

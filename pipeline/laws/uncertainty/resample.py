@@ -9,14 +9,12 @@ or configuration, so that draw b of one family goes with draw b of another which
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput, nearest
-from pipeline.laws.fit import Fit
 from pipeline.laws.forms import Array
 from pipeline.laws.uncertainty.leverage import free, leverage
 from pipeline.laws.uncertainty.sample import Sample
@@ -39,26 +37,10 @@ class Resample:
     replaced: int
 
 
-def resample(
-    found: Fit,
-    x: ArrayLike,
-    y: ArrayLike,
-    runs: Sequence[object] | None = None,
-    configs: Sequence[object] | None = None,
-    weights: ArrayLike | None = None,
-    method: str = "auto",
-    draws: int = 1000,
-    seed: int = 0,
-    over: float = 1.0,
-) -> Resample:
-    """Draws of theta for the points, weights and ``over`` that ``found`` was fitted to.
-
-    ``runs`` and ``configs`` name each point's run and configuration: see ``Clusters``. Raises BadInput for an unknown
-    method and for points other than those fitted.
-    """
+def resample(sample: Sample, method: str = "auto", draws: int = 1000, seed: int = 0) -> Resample:
+    """Draws of theta of the first of the samples. Raises BadInput for an unknown method."""
     if method not in METHODS:
         raise BadInput(f"There is no bootstrap {method!r}: {nearest(method, METHODS)}")
-    sample = Sample.of(found, x, y, runs, configs, weights, over)
     chosen = method if method != "auto" else "wild" if sample.clusters.count <= FEW else "run"
     theta, replaced = draw(sample, chosen, draws, seed)
     return Resample(theta[0], chosen, sample.clusters.count, replaced)

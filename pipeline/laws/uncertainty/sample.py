@@ -18,7 +18,7 @@ NOTHING = 1e-3
 
 @dataclass(frozen=True)
 class Sample:
-    """u [n, d] = ln x - centre, v [S, n] = ln y - offset, weights w [n] of mean 1, theta [S, p], delta [S]."""
+    """u [n, d] = ln x - centre [d], v [S, n] = ln y - offset, weights w [n] of mean 1, theta [S, p], delta [S]."""
 
     form: Form
     u: Array
@@ -28,6 +28,8 @@ class Sample:
     delta: Array
     over: float
     clusters: Clusters
+    centre: Array
+    offset: float
 
     @classmethod
     def of(
@@ -40,7 +42,11 @@ class Sample:
         weights: ArrayLike | None = None,
         over: float = 1.0,
     ) -> "Sample":
-        """``x``, ``y``, ``weights`` and ``over`` as they were fitted; the order of the points does not matter."""
+        """``x``, ``y``, ``weights`` and ``over`` as they were fitted; the order of the points does not matter.
+
+        ``runs`` and ``configs`` name each point's run and configuration: see ``Clusters``. Raises BadInput for points
+        other than those fitted.
+        """
         xs, ys = columns(x, len(found.centre)), np.asarray(y, dtype=float).ravel()
         w = np.ones_like(ys) if weights is None else np.asarray(weights, dtype=float).ravel()
         if not len(xs) == len(ys) == len(w) == len(found.residuals):
@@ -57,8 +63,8 @@ class Sample:
         logs = np.log(xs[order])
         v = (np.log(ys[order]) - found.offset)[None]
         clusters = Clusters.of(logs, runs, configs)
-        delta = np.array([found.delta])
-        return cls(found.form, logs - found.centre, v, w[order] / w.mean(), found.theta[None], delta, over, clusters)
+        u, w, theta, delta = logs - found.centre, w[order] / w.mean(), found.theta[None], np.array([found.delta])
+        return cls(found.form, u, v, w, theta, delta, over, clusters, found.centre, found.offset)
 
     def value(self, theta: Array | None = None) -> Array:
         """The curve at the points, [S, n]."""
@@ -85,6 +91,6 @@ class Sample:
         scale, clusters = float(self.w[kept].mean()), self.clusters.only(kept)
         return replace(self, u=self.u[kept], v=self.v[:, kept], w=self.w[kept] / scale, clusters=clusters), scale
 
-    def apart(self) -> "Sample":
-        """The same with each point as a run of its own."""
-        return replace(self, clusters=self.clusters.apart())
+    def countable(self) -> "Sample":
+        """With one configuration only, its points have to stand for runs of their own."""
+        return self if self.clusters.count > 1 else replace(self, clusters=self.clusters.apart())
