@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import main
+
 SMALL = ["arch=vit_pico", "data=fractal", "recipe=tiny32", "study.data=fractal", "track=off", "study.budgets=[64,128]"]
 SMALL += ["data.fractal.classes=4", "data.fractal.per_class=20"]
 
@@ -122,34 +124,49 @@ def test_a_truncated_archive_is_one_sentence(tmp_path: Path, shared_data: Path) 
     assert "cut.tar.gz" in told
 
 
-def test_train_fit_report_export_why_status(tmp_path: Path) -> None:
-    """One small study in this process, then every verb that reads what it left."""
+def test_train_fit_report_export_why_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One small study by a command of its own, then every verb that reads what it left."""
+
+    def told(*words: str, code: int = 0) -> str:
+        assert main(list(words)) == code
+        said = capsys.readouterr()
+        if not code:
+            return said.out
+        (line,) = said.err.strip().splitlines()
+        return line
+
     crossover("train", *SMALL, "placement.workers_per_trial=2", "placement.micro_batch=32", cwd=tmp_path)
-    ledger = [json.loads(path.read_text()) for path in (tmp_path / "runs/ledger").glob("*.json")]
+    monkeypatch.chdir(tmp_path)
+    ledger = [json.loads(path.read_text()) for path in Path("runs/ledger").glob("*.json")]
     assert [result["cost"]["workers"] for result in ledger] == [1, 1], "one process is one worker"
-    again = crossover("train", *SMALL, cwd=tmp_path)
-    assert "0 %" in again.stdout or "0%" in again.stdout
-    status = json.loads(crossover("status", "--json", cwd=tmp_path).stdout)
-    assert status["studies"]["custom"] == {"done": 2, "diverged": 0, "failed": 0, "left": 0}
-    fit = json.loads(crossover("fit", "--json", cwd=tmp_path).stdout)
-    assert fit["metric"] == "val_error"
-    assert crossover("report", cwd=tmp_path).stdout
-    assert "<html" in (tmp_path / "runs/studies/custom/report.html").read_text()
-    crossover("export", "--out", "tables", cwd=tmp_path)
+    again = told("train", *SMALL)
+    assert "0 %" in again or "0%" in again
+    assert json.loads(told("status", "--json"))["studies"]["custom"] == {
+        "done": 2,
+        "diverged": 0,
+        "failed": 0,
+        "left": 0,
+    }
+    assert json.loads(told("fit", "--json"))["metric"] == "val_error"
+    assert told("report")
+    assert "<html" in Path("runs/studies/custom/report.html").read_text()
+    told("export", "--out", "tables")
     import duckdb
     import pandas as pd
 
-    frame = pd.read_parquet(tmp_path / "tables/trials.parquet")
-    assert len(frame) == len(pd.read_csv(tmp_path / "tables/trials.csv")) == 2
+    frame = pd.read_parquet("tables/trials.parquet")
+    assert len(frame) == len(pd.read_csv("tables/trials.csv")) == 2
     counted = duckdb.connect().execute(f"select count(*) from '{tmp_path}/tables/trials.parquet'").fetchall()
     assert counted == [(2,)]
-    assert "2 done" in crossover("status", "study=custom", cwd=tmp_path).stdout
-    crossover("train", *SMALL, "study.name=other", cwd=tmp_path)
-    assert "one of custom, other" in sentence(crossover("fit", cwd=tmp_path, code=2))
-    assert "Only ViT" in crossover("fit", "study=other", cwd=tmp_path).stdout
-    assert "did you mean 'other'" in sentence(crossover("fit", "study=othr", cwd=tmp_path, code=2))
-    why = crossover("why", str(frame["digest"][0])[:12], "--json", cwd=tmp_path)
-    assert list(json.loads(why.stdout)["difference"]) == ["budget"]
+    assert "2 done" in told("status", "study=custom")
+    told("train", *SMALL, "study.name=other")
+    assert "one of custom, other" in told("fit", code=2)
+    assert "Only ViT" in told("fit", "study=other")
+    assert "did you mean 'other'" in told("fit", "study=othr", code=2)
+    why = told("why", str(frame["digest"][0])[:12], "--json")
+    assert list(json.loads(why)["difference"]) == ["budget"]
 
 
 def test_a_trial_of_a_newer_ledger_is_refused(tmp_path: Path) -> None:
