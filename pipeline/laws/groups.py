@@ -37,11 +37,10 @@ class GroupFit:
         residuals = joint.residuals[self.members[i]]
         return replace(joint, form=self.form.form, theta=theta, centre=centre, params=params, residuals=residuals)
 
-    def coordinates(self, group: str, x: ArrayLike) -> Array:
-        """Places x [n] or [n, d] of one group, in which ``joint.form`` is asked: [n, d + 1]."""
+    def placed(self, group: str, x: ArrayLike) -> Array:
+        """Places x [n] or [n, d] of one group as ``joint`` takes them, [n, d + 1]."""
         xs = columns(x, len(self.form.form.inputs))
-        index = np.full(len(xs), 1.0 + self.groups.index(group))
-        return np.log(np.column_stack([xs, index])) - self.joint.centre
+        return np.column_stack([xs, np.full(len(xs), 1.0 + self.groups.index(group))])
 
 
 def fit_groups(

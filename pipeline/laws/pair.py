@@ -104,8 +104,9 @@ class Together:
 
     def _log(self, name: str, x: Array) -> tuple[Array, Array]:
         """ln y [n], and its gradient by all parameters [P, n]."""
-        value, gradient = self.sample.form.log(self.sample.theta, self.found.coordinates(name, x))
-        return value[0] + self.found.joint.offset, gradient[0]
+        u = np.log(self.found.placed(name, x)) - self.sample.centre
+        value, gradient = self.sample.form.log(self.sample.theta, u)
+        return value[0] + self.sample.offset, gradient[0]
 
     def _spread(self, gradient: Array) -> Spread:
         return without_bound(self.sample, spread(self.sample, gradient[None]))

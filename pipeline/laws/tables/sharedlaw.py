@@ -56,7 +56,7 @@ class SharedFit:
 
     def intervals(self, group: str, asked: Array) -> Intervals:
         """``asked`` [k, d]"""
-        at = np.column_stack([asked, np.full(len(asked), 1.0 + self.found.groups.index(group))])
+        at = self.found.placed(group, asked)
         return intervals(self.sample, at, level=self.settings.level, **self.settings.resampling)
 
     def against(self) -> str:
@@ -85,7 +85,7 @@ def shared_laws(data: Table, settings: Settings) -> tuple[list[GroupLaw], Shared
         mine = data.group == group
         points, law = points_of(data, mine), GroupLaw(group, settings.form, "refused")
         laws.append(law)
-        if few := _too_few(form, settings, group, distinct(points.x)):
+        if few := _too_few(form, settings, group, distinct(points.x), bool(data.diverged[mine].any())):
             law.notes.append(few)
             continue
         list_diverged(data, mine, points, form, law)
@@ -111,7 +111,7 @@ def _fit(parts: dict[str, Points], form: Form, settings: Settings) -> SharedFit:
     found, free = fit_groups(x, y, names, form, settings.share, *how), None
     if all(distinct(points.x) > form.size for points in parts.values()):
         free = fit_groups(x, y, names, form, (), *how)
-    placed = np.column_stack([x, [1.0 + groups.index(name) for name in names]]).astype(np.float64)
+    placed = np.concatenate([found.placed(group, parts[group].x) for group in groups])
     return SharedFit(found, free, Points(placed, y, weights, runs, configs), settings)
 
 
@@ -139,8 +139,14 @@ def _scatter(sample: Sample, fitted: Fit, other: Fit) -> float:
     return float((np.bincount(sample.clusters.config, sample.w * residual) ** 2 / weight).sum())
 
 
-def _too_few(form: Form, settings: Settings, group: str, places: int) -> str:
+def _too_few(form: Form, settings: Settings, group: str, places: int, spoilt: bool) -> str:
+    """Diverged runs are judged about a law of the group alone, which needs places for all its parameters."""
     own = form.size - len(settings.share)
+    if spoilt and places <= form.size:
+        return (
+            f"{group} has diverged runs and {places} distinct places, too few to weigh them: leave such runs out, or "
+            "measure more places."
+        )
     if places >= own + gates.SPARE:
         return ""
     return (
