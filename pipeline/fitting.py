@@ -195,14 +195,14 @@ def _held_out(who: str, law: "GroupLaw") -> list[str]:
     if not law.held_out:
         return []
     by = listed([held.by for held in law.held_out])
-    last, rolled = (listed([percent(getattr(held, of)) for held in law.held_out]) for of in ("last", "rmse"))
+    last, rolled = (listed([_percent(getattr(held, of)) for held in law.held_out]) for of in ("last", "rmse"))
     far = listed([number(max(stage["distance"] for stage in held.stages)) for held in law.held_out])
     return [
         f"{who}fitted without the largest {by} it misses them by {last}; rolled out up to {far} times, by {rolled}."
     ]
 
 
-def percent(error: float) -> str:
+def _percent(error: float) -> str:
     """Of an error in ln y."""
     from pipeline.laws.wording import number
 

@@ -121,17 +121,16 @@ def _several(points: Points, listed: np.ndarray, settings: Settings, law: GroupL
     sound = points.only(~listed)
     mean = ensemble(sound.x[:, 0], sound.y, weights=sound.weights, delta=settings.delta, seed=settings.seed)
     choice = _choice(mean.weights, settings)
-    draws = []
+    draws, samples = [], [_sample(found, sound, settings) for found in mean.fits]
     for i, (found, weight) in enumerate(zip(mean.fits, mean.weights, strict=True)):
-        drawn = resample(_sample(found, sound, settings), **settings.resampling) if (choice == i).any() else None
+        drawn = resample(samples[i], **settings.resampling) if (choice == i).any() else None
         law.method = f"{drawn.method} bootstrap and choice of form" if drawn else law.method
         draws.append(drawn.theta if drawn else np.empty((0, found.form.size)))
         spans = percentiles(found, draws[-1], settings.level) if drawn else {}
         law.forms.append(described(found, float(weight), spans))
     heavy = mean.weights >= LEAST_WEIGHT
-    each = [_sample(found, sound, settings).countable() for found in mean.fits]
-    samples = tuple(sample if h else None for sample, h in zip(each, heavy, strict=True))
-    sampled = Sampled(mean.fits, mean.weights, tuple(draws), choice, settings.top, grid, samples)
+    countable = tuple(sample.countable() if h else None for sample, h in zip(samples, heavy, strict=True))
+    sampled = Sampled(mean.fits, mean.weights, tuple(draws), choice, settings.top, grid, countable)
     law.left_out = dict(mean.left_out)
     heaviest = mean.fits[int(mean.weights.argmax())]
     law.status = heaviest.status
